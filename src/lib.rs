@@ -1,1 +1,15 @@
-//! x
+//! A QuckChat node: the doors, the slices behind them, the providers, and how they are wired.
+//! Never what is alive: rooms, sessions and the words that they speak are in `actors`.
+
+pub mod app;
+pub mod auth;
+pub mod config;
+pub mod conversations;
+pub mod gateway;
+pub mod health;
+pub mod messages;
+pub mod metrics;
+pub mod node;
+pub mod presence;
+pub mod providers;
+pub mod users;

@@ -1,1 +1,21 @@
-//! x
+//! What is alive in a QuckChat node, and the words that it speaks.
+//! Never a door and never a provider: those stand above, in `quckchat`.
+
+pub mod caller;
+pub mod clock;
+pub mod cluster;
+pub mod conversation;
+pub mod entry;
+pub mod greeter;
+pub mod hub;
+pub mod journal;
+pub mod limits;
+pub mod mender;
+pub mod metrics;
+pub mod outbox;
+pub mod presence;
+pub mod protocol;
+pub mod room;
+pub mod session;
+pub mod sockets;
+mod sql;

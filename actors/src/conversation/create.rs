@@ -1,0 +1,172 @@
+//! Opening a conversation: the one durable change that no room precedes.
+//! Never a second private conversation of a pair, and never two for one `clientId`.
+
+use super::read::Which;
+use super::store::{insert_participants, participant_values};
+use super::{Conversations, read};
+use crate::protocol::command::CreateConversation;
+use crate::protocol::{ErrorCode, Outcome, Refusal, view};
+use crate::sql::{CHUNK, Table, select_in};
+use entities::{Backend, ConversationId, ConversationKind, Role, UserId, conversation, participant};
+use sea_orm::{ActiveModelTrait, DatabaseTransaction, DbErr, IntoActiveModel, SqlErr};
+use std::collections::BTreeSet;
+
+impl Conversations {
+    /// `conversations.create`.
+    pub async fn create(&self, user: UserId, command: CreateConversation) -> Outcome<view::Created> {
+        let others: BTreeSet<UserId> = command.participant_ids.iter().copied().filter(|id| *id != user).collect();
+        self.check_creation(&command, others.len())?;
+        let hash = self.request_hash(&serde_json::to_vec(&command).unwrap_or_default());
+        if let Some(id) = self.existing(user, &others, &command, &hash).await? {
+            return self.created(user, id, true).await;
+        }
+        let transaction = self.db.begin_write().await?;
+        match self.insert(&transaction, user, &others, &command, hash.clone()).await {
+            Ok((id, members)) => {
+                transaction.commit().await?;
+                members.into_iter().for_each(|member| self.entries.user_changed(member));
+                self.created(user, id, false).await
+            }
+            Err(error) => {
+                transaction.rollback().await?;
+                // Another request made it at the same moment: that one is the answer.
+                match (is_conflict(&error), self.existing(user, &others, &command, &hash).await?) {
+                    (true, Some(id)) => self.created(user, id, true).await,
+                    _ => Err(error),
+                }
+            }
+        }
+    }
+
+    fn check_creation(&self, command: &CreateConversation, others: usize) -> Outcome<()> {
+        match command.kind {
+            ConversationKind::Private if others != 1 => Err(Refusal::invalid("participantIds", "a private conversation is with exactly one other user").into()),
+            ConversationKind::Private if command.name.is_some() => Err(Refusal::invalid("name", "a private conversation has no name").into()),
+            ConversationKind::Private if command.description.is_some() => {
+                Err(Refusal::invalid("description", "a private conversation has no description").into())
+            }
+            ConversationKind::Group if others + 1 > self.limits.participants => Err(ErrorCode::ConversationFull.into()),
+            _ => Ok(()),
+        }
+    }
+
+    /// What an earlier request made: the pair's conversation, or the one of this `clientId`.
+    async fn existing(&self, user: UserId, others: &BTreeSet<UserId>, command: &CreateConversation, hash: &[u8]) -> Outcome<Option<ConversationId>> {
+        if let Some(client_id) = &command.client_id {
+            if let Some(row) = conversation::by_client_id(user, client_id).one(self.db.read()).await? {
+                if row.request_hash.as_deref() != Some(hash) {
+                    let refusal = Refusal::new(ErrorCode::ConversationClientIdConflict);
+                    return Err(Refusal { field: Some("clientId".into()), ..refusal }.into());
+                }
+                return Ok(Some(row.id));
+            }
+        }
+        match (command.kind, others.first()) {
+            (ConversationKind::Private, Some(other)) => Ok(conversation::between(user, *other).one(self.db.read()).await?.map(|row| row.id)),
+            _ => Ok(None),
+        }
+    }
+
+    async fn created(&self, user: UserId, id: ConversationId, duplicate: bool) -> Outcome<view::Created> {
+        Ok(view::Created { conversation: self.view(user, id).await?, duplicate })
+    }
+
+    /// The conversation takes `rev` 1, its members the ones after: one for each row.
+    async fn insert(
+        &self, transaction: &DatabaseTransaction, user: UserId, others: &BTreeSet<UserId>, command: &CreateConversation, hash: Vec<u8>,
+    ) -> Outcome<(ConversationId, Vec<UserId>)> {
+        let now = self.clock.now();
+        let id = self.clock.conversation_id();
+        let members: Vec<UserId> = others.iter().copied().chain([user]).collect::<BTreeSet<_>>().into_iter().collect();
+        let last_rev = 1 + members.len() as i64;
+        let group = command.kind == ConversationKind::Group;
+        let pair_key = others.first().filter(|_| !group).map(|other| conversation::pair_key(user, *other));
+        let row = conversation::Model {
+            id,
+            kind: command.kind,
+            name: command.name.clone(),
+            description: command.description.clone().filter(|text| !text.is_empty()),
+            pair_key,
+            created_by: user,
+            request_hash: command.client_id.as_ref().map(|_| hash),
+            client_id: command.client_id.clone(),
+            created_at: now,
+            updated_at: now,
+            last_message_at: now,
+            last_seq: 0,
+            last_rev,
+            policy_rev: last_rev,
+            participant_count: members.len() as i32,
+            rev: 1,
+        };
+        row.into_active_model().insert(transaction).await?;
+        let user_revs = raise_users(transaction, &members).await?;
+        if user_revs.len() < members.len() {
+            return Err(Refusal { field: Some("participantIds".into()), ..Refusal::new(ErrorCode::UserNotFound) }.into());
+        }
+        let mut rows = Table::new(12);
+        for (at, (member, user_rev)) in user_revs.into_iter().enumerate() {
+            let rev = 2 + at as i64;
+            let role = if group && member == user { Role::Owner } else { Role::Member };
+            rows.push(participant_values(&participant::Model {
+                conversation_id: id,
+                user_id: member,
+                role,
+                from_rev: rev,
+                until_rev: None,
+                visible_from_seq: 1,
+                read_seq: 0,
+                delivered_seq: 0,
+                marked_unread: false,
+                rev,
+                user_rev,
+                joined_at: now,
+            }));
+        }
+        insert_participants(transaction, rows).await?;
+        let mut outbox = Table::new(4);
+        outbox.push([id.into(), 1i64.into(), last_rev.into(), now.into()]);
+        outbox
+            .insert(transaction, &["", "", "", ""], |values| format!("INSERT INTO outbox (conversation_id, from_rev, rev, created_at) VALUES {values}"))
+            .await?;
+        Ok((id, members))
+    }
+
+    /// One conversation as one of its members sees it.
+    pub(super) async fn view(&self, user: UserId, id: ConversationId) -> Outcome<view::Conversation> {
+        let mut found = read::conversations(&self.db, user, Which::One(id)).await?;
+        let (mut conversation, _) = found.pop().ok_or(ErrorCode::ConversationNotFound)?;
+        conversation.participants = Some(read::participants(&self.db, id, None, 100).await?);
+        Ok(conversation)
+    }
+}
+
+/// Raises the counters of users, locked in the order of their ids; those who do not exist are left out.
+async fn raise_users(transaction: &DatabaseTransaction, users: &[UserId]) -> Result<Vec<(UserId, i64)>, DbErr> {
+    let mut raised = Vec::with_capacity(users.len());
+    for chunk in users.chunks(CHUNK) {
+        if Backend::of(transaction) == Backend::Postgres {
+            select_in(transaction, chunk, "uuid", |list| format!("SELECT id FROM users WHERE id IN ({list}) ORDER BY id FOR NO KEY UPDATE")).await?;
+        }
+        let rows = select_in(transaction, chunk, "uuid", |list| {
+            format!("UPDATE users SET user_rev = user_rev + 1 WHERE id IN ({list}) RETURNING id, user_rev")
+        })
+        .await?;
+        for row in rows {
+            raised.push((row.try_get_by_index(0)?, row.try_get_by_index(1)?));
+        }
+    }
+    raised.sort_unstable_by_key(|(user, _)| *user);
+    Ok(raised)
+}
+
+fn is_conflict(error: &crate::protocol::Error) -> bool {
+    match error {
+        crate::protocol::Error::Fault(fault) => {
+            let source = std::error::Error::source(fault).and_then(|source| source.downcast_ref::<DbErr>());
+            matches!(source.and_then(DbErr::sql_err), Some(SqlErr::UniqueConstraintViolation(_)))
+        }
+        crate::protocol::Error::Refused(_) => false,
+    }
+}
+

@@ -1,0 +1,451 @@
+//! One thread's sockets and what they listen to: the last steps of a delivery.
+//! Never an order of its own: what enters a hub is already in order, and each socket hears it so.
+//!
+//! # Why
+//! A socket's queue is touched by its own thread alone. So a delivery crosses threads once for all
+//! listeners of a thread, and putting a frame into a queue is neither a lock nor a message.
+
+use crate::cluster::{Content, Delivery, Fill, Part, Topic};
+use crate::entry::Entries;
+use crate::outbox::Outbox;
+use crate::protocol::event::{ConversationChanges, Event};
+use crate::protocol::view::Item;
+use bytes::Bytes;
+use entities::{ConversationId, SessionId, UserId};
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use tokio::sync::mpsc;
+
+/// Listeners served before others of the thread get their turn.
+const TURN: usize = 1000;
+
+/// What a socket asks of its session, beside the frames that go straight out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    /// The user is in this conversation and the socket does not listen to it yet.
+    Join(ConversationId),
+    /// The user is no longer in this conversation.
+    Left(ConversationId),
+    /// The session was ended.
+    Revoked,
+    /// The node is going away.
+    Drain {
+        /// When the client should come back.
+        reconnect_after_ms: u64,
+    },
+}
+
+/// One socket: its queue, who is behind it, and what it listens to.
+pub struct Socket {
+    /// What goes out.
+    pub outbox: Outbox,
+    /// Whose it is.
+    pub user: Cell<Option<UserId>>,
+    /// By which sign-in.
+    pub session: Cell<Option<SessionId>>,
+    hub: Rc<Hub>,
+    listening: RefCell<HashMap<Topic, Rc<Listener>>>,
+    notices: mpsc::UnboundedSender<Notice>,
+    pull: RefCell<Option<HashMap<ConversationId, i64>>>,
+}
+
+/// One socket's ear on one topic.
+pub struct Listener {
+    socket: std::rc::Weak<Socket>,
+    user: UserId,
+    /// What is at or below it, the socket knows already.
+    since_rev: Cell<i64>,
+    /// Messages below it are not for this member.
+    visible_from_seq: Cell<i64>,
+    /// What arrived before the snapshot was read; `None` once released.
+    held: RefCell<Option<Vec<Arc<Delivery>>>>,
+    gone: Cell<bool>,
+}
+
+/// What a hub is told from other threads.
+enum Order {
+    Deliver(Arc<Delivery>),
+    Drain { spread_ms: u64, seed: u64 },
+}
+
+/// The way into a hub, from any thread.
+#[derive(Clone)]
+pub struct HubHandle {
+    orders: mpsc::UnboundedSender<Order>,
+    waiting_bytes: Arc<AtomicUsize>,
+    arbiter: actix_rt::ArbiterHandle,
+}
+
+impl HubHandle {
+    /// Hands over a delivery; what waits here is bounded by the entries, which look at `waiting_bytes`.
+    pub(crate) fn deliver(&self, delivery: Arc<Delivery>) {
+        self.waiting_bytes.fetch_add(weight(&delivery), Ordering::Relaxed);
+        // Fails only when the thread has ended, and its sockets with it.
+        let _ = self.orders.send(Order::Deliver(delivery));
+    }
+
+    /// Bytes of frames that this hub has not yet put into queues.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting_bytes.load(Ordering::Relaxed)
+    }
+
+    /// The thread.
+    pub fn arbiter(&self) -> &actix_rt::ArbiterHandle {
+        &self.arbiter
+    }
+
+    /// Tells every socket to come back elsewhere, after up to `spread_ms`.
+    pub fn drain(&self, spread_ms: u64, seed: u64) {
+        let _ = self.orders.send(Order::Drain { spread_ms, seed });
+    }
+}
+
+fn weight(delivery: &Delivery) -> usize {
+    128 + match &delivery.content {
+        Content::Frames { bytes, .. } | Content::Ephemeral { bytes, .. } => bytes.len(),
+        Content::Fill(fill) => fill.items.len() * 512,
+        Content::UserChanged | Content::SessionRevoked(_) => 0,
+    }
+}
+
+/// One thread's sockets.
+pub struct Hub {
+    id: usize,
+    entries: Entries,
+    audiences: RefCell<HashMap<Topic, Vec<Rc<Listener>>>>,
+    sockets: RefCell<HashMap<usize, std::rc::Weak<Socket>>>,
+    next_socket: Cell<usize>,
+}
+
+impl Hub {
+    /// Starts the hub of this thread and makes it known to the entries.
+    pub fn start(entries: &Entries) -> Rc<Hub> {
+        let (orders, mut inbox) = mpsc::unbounded_channel();
+        let waiting_bytes = Arc::new(AtomicUsize::new(0));
+        let handle = HubHandle { orders, waiting_bytes: waiting_bytes.clone(), arbiter: actix_rt::Arbiter::current() };
+        let id = entries.add_hub(handle);
+        let hub = Rc::new(Hub {
+            id,
+            entries: entries.clone(),
+            audiences: RefCell::default(),
+            sockets: RefCell::default(),
+            next_socket: Cell::new(0),
+        });
+        let weak = Rc::downgrade(&hub);
+        actix_rt::spawn(async move {
+            while let Some(order) = inbox.recv().await {
+                let Some(hub) = weak.upgrade() else { return };
+                match order {
+                    Order::Deliver(delivery) => {
+                        hub.deliver(&delivery).await;
+                        waiting_bytes.fetch_sub(weight(&delivery), Ordering::Relaxed);
+                    }
+                    Order::Drain { spread_ms, seed } => hub.drain(spread_ms, seed),
+                }
+            }
+        });
+        hub
+    }
+
+    /// A socket of this thread; its session listens to `notices`.
+    pub fn socket(self: &Rc<Self>, queue_bytes: usize, notices: mpsc::UnboundedSender<Notice>) -> Rc<Socket> {
+        let socket = Rc::new(Socket {
+            outbox: Outbox::new(queue_bytes, self.entries.metrics().queue_bytes.clone()),
+            user: Cell::new(None),
+            session: Cell::new(None),
+            hub: self.clone(),
+            listening: RefCell::default(),
+            notices,
+            pull: RefCell::default(),
+        });
+        let id = self.next_socket.replace(self.next_socket.get() + 1);
+        let mut sockets = self.sockets.borrow_mut();
+        if sockets.len() == sockets.capacity() {
+            sockets.retain(|_, socket| socket.strong_count() > 0);
+        }
+        sockets.insert(id, Rc::downgrade(&socket));
+        socket
+    }
+
+    fn drain(&self, spread_ms: u64, seed: u64) {
+        for (id, socket) in self.sockets.borrow().iter() {
+            if let Some(socket) = socket.upgrade() {
+                // Spread by a hash: no two hubs and no two sockets need to agree on anything.
+                let spot = (*id as u64 ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
+                socket.notify(Notice::Drain { reconnect_after_ms: spot % spread_ms.max(1) });
+            }
+        }
+    }
+
+    async fn deliver(&self, delivery: &Arc<Delivery>) {
+        // The list is taken out, so that sockets may come and go while others get their turn.
+        let Some(mut listeners) = self.audiences.borrow_mut().get_mut(&delivery.topic).map(std::mem::take) else { return };
+        let mut fills = FillFrames::default();
+        for turn in listeners.chunks(TURN) {
+            for listener in turn {
+                listener.hear(delivery, &mut fills);
+            }
+            if turn.len() == TURN {
+                tokio::task::yield_now().await;
+            }
+        }
+        let mut audiences = self.audiences.borrow_mut();
+        let came = audiences.entry(delivery.topic).or_default();
+        listeners.append(came);
+        listeners.retain(|listener| !listener.gone.get());
+        if listeners.is_empty() {
+            audiences.remove(&delivery.topic);
+        } else {
+            *came = listeners;
+        }
+    }
+}
+
+impl Socket {
+    /// Begins to listen; what arrives is held until `release`. Ends when nothing can be missed any more.
+    pub async fn attach(self: &Rc<Self>, topic: Topic, user: UserId) {
+        if self.listening.borrow().contains_key(&topic) {
+            return;
+        }
+        let listener = Rc::new(Listener {
+            socket: Rc::downgrade(self),
+            user,
+            since_rev: Cell::new(-1),
+            visible_from_seq: Cell::new(0),
+            held: RefCell::new(Some(Vec::new())),
+            gone: Cell::new(false),
+        });
+        self.listening.borrow_mut().insert(topic, listener.clone());
+        self.hub.audiences.borrow_mut().entry(topic).or_default().push(listener);
+        self.hub.entries.attach(topic, self.hub.id).await;
+    }
+
+    /// The snapshot was read at `rev`: what was held above it goes out, what comes goes out at once.
+    pub fn release(&self, topic: Topic, rev: i64, visible_from_seq: i64) {
+        self.hub.entries.settle(topic, rev);
+        let Some(listener) = self.listening.borrow().get(&topic).cloned() else { return };
+        listener.since_rev.set(rev);
+        listener.visible_from_seq.set(visible_from_seq);
+        let held = listener.held.take().unwrap_or_default();
+        let mut fills = FillFrames::default();
+        for delivery in held {
+            listener.hear(&delivery, &mut fills);
+        }
+    }
+
+    /// Listens no more.
+    pub fn detach(&self, topic: Topic) {
+        if let Some(listener) = self.listening.borrow_mut().remove(&topic) {
+            self.forget(topic, &listener);
+        }
+    }
+
+    fn forget(&self, topic: Topic, listener: &Rc<Listener>) {
+        if listener.gone.replace(true) {
+            return;
+        }
+        let mut audiences = self.hub.audiences.borrow_mut();
+        if let Some(list) = audiences.get_mut(&topic) {
+            if let Some(at) = list.iter().position(|other| Rc::ptr_eq(other, listener)) {
+                list.swap_remove(at);
+            }
+            if list.is_empty() {
+                audiences.remove(&topic);
+            }
+        }
+        self.hub.entries.detach(topic, self.hub.id);
+    }
+
+    /// Listens to nothing any more.
+    pub fn detach_all(&self) {
+        let all = std::mem::take(&mut *self.listening.borrow_mut());
+        for (topic, listener) in all {
+            self.forget(topic, &listener);
+        }
+    }
+
+    /// Whether it listens to a topic.
+    pub fn listens(&self, topic: Topic) -> bool {
+        self.listening.borrow().contains_key(&topic)
+    }
+
+    /// The users whose presence it watches.
+    pub fn watched(&self) -> HashSet<UserId> {
+        let listening = self.listening.borrow();
+        listening.keys().filter_map(|topic| if let Topic::Presence(user) = topic { Some(*user) } else { None }).collect()
+    }
+
+    /// From now on coalesced hints instead of numbered frames.
+    pub fn pull(&self) {
+        *self.pull.borrow_mut() = Some(HashMap::new());
+    }
+
+    /// Whether it hears hints only.
+    pub fn pulls(&self) -> bool {
+        self.pull.borrow().is_some()
+    }
+
+    /// The hints that gathered, for one frame; ends the hinting when there are none and nothing waits.
+    pub fn take_hints(&self) -> Vec<(ConversationId, i64)> {
+        let mut pull = self.pull.borrow_mut();
+        let hints: Vec<_> = pull.as_mut().map(|hints| hints.drain().collect()).unwrap_or_default();
+        if hints.is_empty() && self.outbox.is_empty() {
+            *pull = None;
+        }
+        hints
+    }
+
+    fn notify(&self, notice: Notice) {
+        let _ = self.notices.send(notice);
+    }
+}
+
+/// The frames of a filled gap, one for each way in which members may see it.
+#[derive(Default)]
+struct FillFrames(HashMap<(i64, i64, i64), Bytes>);
+
+impl FillFrames {
+    fn frame(&mut self, conversation: ConversationId, from: i64, rev: i64, fill: &Fill, visible_from_seq: i64) -> Bytes {
+        let make = || {
+            let visible = |item: &&Item| item.rev() >= from && item.rev() <= rev && item.seq().is_none_or(|seq| seq >= visible_from_seq);
+            let items = fill.items.iter().filter(visible).cloned().collect();
+            changes_frame(conversation, ConversationChanges { from_rev: from, rev, items, reset: fill.reset })
+        };
+        self.0.entry((from, rev, visible_from_seq)).or_insert_with(make).clone()
+    }
+}
+
+fn changes_frame(conversation: ConversationId, changes: ConversationChanges) -> Bytes {
+    let mut event = Event::new("conversation.changes", &changes).within(conversation);
+    event.from_rev = Some(changes.from_rev);
+    event.rev = Some(changes.rev);
+    event.frame()
+}
+
+impl Listener {
+    fn hear(&self, delivery: &Arc<Delivery>, fills: &mut FillFrames) {
+        if self.gone.get() {
+            return;
+        }
+        if let Some(held) = &mut *self.held.borrow_mut() {
+            held.push(delivery.clone());
+            return;
+        }
+        let Some(socket) = self.socket.upgrade() else { return };
+        match &delivery.content {
+            Content::Frames { bytes, parts } => self.hear_frames(&socket, delivery, bytes, parts),
+            Content::Fill(fill) => self.hear_fill(&socket, delivery, fill, fills),
+            Content::Ephemeral { bytes, key } => socket.outbox.push_ephemeral(bytes.clone(), *key),
+            Content::SessionRevoked(session) if socket.session.get() == Some(*session) => socket.notify(Notice::Revoked),
+            Content::SessionRevoked(_) | Content::UserChanged => {}
+        }
+    }
+
+    fn hear_frames(&self, socket: &Socket, delivery: &Delivery, bytes: &Bytes, parts: &[Part]) {
+        let Some((from_rev, rev)) = delivery.numbers else { return };
+        let Topic::Conversation(conversation) = delivery.topic else {
+            return self.hear_own(socket, bytes, parts);
+        };
+        if let Some(hints) = &mut *socket.pull.borrow_mut() {
+            hints.insert(conversation, rev);
+        } else {
+            let visible_from = self.visible_from_seq.get();
+            let all = from_rev > self.since_rev.get() && parts.iter().all(|part| part.removed.is_none() && part.seq.is_none_or(|seq| seq >= visible_from));
+            if all {
+                socket.outbox.push(bytes.clone(), parts.len() as u64);
+                return;
+            }
+            self.hear_parts(socket, conversation, bytes, parts);
+        }
+        if let Some(removal) = self.removal(parts.iter().map(|part| (part.rev, part.removed))) {
+            self.leave(socket, conversation, removal);
+        }
+    }
+
+    /// The parts one by one: those that are not for this member are replaced by their numbers alone.
+    fn hear_parts(&self, socket: &Socket, conversation: ConversationId, bytes: &Bytes, parts: &[Part]) {
+        let last = self.removal(parts.iter().map(|part| (part.rev, part.removed))).unwrap_or(i64::MAX);
+        let mut start = 0;
+        for part in parts {
+            let frame = start..part.end;
+            start = part.end;
+            if part.rev <= self.since_rev.get() || part.rev > last {
+                continue;
+            }
+            if part.seq.is_none_or(|seq| seq >= self.visible_from_seq.get()) {
+                socket.outbox.push(bytes.slice(frame), 1);
+            } else {
+                let nothing = ConversationChanges { from_rev: part.rev, rev: part.rev, items: Vec::new(), reset: false };
+                socket.outbox.push(changes_frame(conversation, nothing), 1);
+            }
+        }
+    }
+
+    /// Frames of the user's own topic.
+    fn hear_own(&self, socket: &Socket, bytes: &Bytes, parts: &[Part]) {
+        let mut start = 0;
+        for part in parts {
+            let frame = start..part.end;
+            start = part.end;
+            if part.rev <= self.since_rev.get() {
+                continue;
+            }
+            match (part.conversation, part.removed) {
+                (Some(conversation), Some(_)) => {
+                    socket.detach(Topic::Conversation(conversation));
+                    socket.outbox.push(bytes.slice(frame), 0);
+                    socket.notify(Notice::Left(conversation));
+                }
+                // The session tells it when it has joined, with what it then finds.
+                (Some(conversation), None) if !socket.listens(Topic::Conversation(conversation)) => {
+                    socket.notify(Notice::Join(conversation));
+                }
+                _ => socket.outbox.push(bytes.slice(frame), 0),
+            }
+        }
+    }
+
+    fn hear_fill(&self, socket: &Socket, delivery: &Delivery, fill: &Fill, fills: &mut FillFrames) {
+        let (Topic::Conversation(conversation), Some((from_rev, rev))) = (delivery.topic, delivery.numbers) else { return };
+        let removal = self.removal(fill.items.iter().map(|item| (item.rev(), removed(item))));
+        let from = from_rev.max(self.since_rev.get() + 1);
+        let upto = removal.unwrap_or(rev).min(rev);
+        if from <= upto {
+            if let Some(hints) = &mut *socket.pull.borrow_mut() {
+                hints.insert(conversation, upto);
+            } else {
+                socket.outbox.push(fills.frame(conversation, from, upto, fill, self.visible_from_seq.get()), 1);
+            }
+        }
+        if let Some(removal) = removal {
+            self.leave(socket, conversation, removal);
+        }
+    }
+
+    /// The first change that ends this user's membership, if it came after this listener did.
+    fn removal(&self, changes: impl Iterator<Item = (i64, Option<UserId>)>) -> Option<i64> {
+        changes.filter(|(rev, who)| *who == Some(self.user) && *rev > self.since_rev.get()).map(|(rev, _)| rev).next()
+    }
+
+    fn leave(&self, socket: &Socket, conversation: ConversationId, _rev: i64) {
+        socket.detach(Topic::Conversation(conversation));
+        socket.notify(Notice::Left(conversation));
+    }
+}
+
+fn removed(item: &Item) -> Option<UserId> {
+    match item {
+        Item::Participant(participant) if participant.removed => Some(participant.user_id),
+        _ => None,
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        self.detach_all();
+    }
+}
+

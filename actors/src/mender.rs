@@ -1,0 +1,178 @@
+//! `catch_up`: compares what was delivered with the rows, and delivers what is missing.
+//! Never a second source of order: what it finds enters at the entry, like everything else.
+//!
+//! It runs when an entry asks (a gap, a lost room, an unknown commit, a full queue, something of a
+//! user's own), after a resubscription, and every few seconds over all entries; so a crash between
+//! commit and publish heals by itself.
+
+use crate::clock::Clock;
+use crate::cluster::{Content, Delivery, Fill, Part, Topic};
+use crate::conversation::read;
+use crate::entry::{Entries, MendRequests};
+use crate::limits::Limits;
+use crate::protocol::event::{Event, append_text_frame};
+use crate::protocol::view::{self, UserItem};
+use entities::{ConversationId, Db, UserId, user};
+use sea_orm::{DbErr, QuerySelect};
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Topics compared in one query.
+const PAGE: usize = 1000;
+/// Changes told in one event.
+const TOLD: u64 = 500;
+
+/// Mends entries for one node.
+pub struct Mender {
+    /// What to mend.
+    pub entries: Entries,
+    /// What is true.
+    pub db: Db,
+    /// When to look.
+    pub clock: Arc<dyn Clock>,
+    /// How often.
+    pub limits: Arc<Limits>,
+}
+
+impl Mender {
+    /// Mends what is asked for, until the entries are gone.
+    pub async fn run(self, mut requests: MendRequests) {
+        let mut wanted = Vec::new();
+        while requests.recv_many(&mut wanted, PAGE).await > 0 {
+            let topics: BTreeSet<Topic> = wanted.drain(..).collect();
+            if let Err(error) = self.mend(&topics.into_iter().collect::<Vec<_>>()).await {
+                // The sweep will find what is left.
+                tracing::warn!(%error, "entries could not be compared with the rows");
+            }
+        }
+    }
+
+    /// Compares all entries, again and again.
+    pub async fn sweep(self) {
+        loop {
+            self.clock.sleep(self.limits.sweep).await;
+            if let Err(error) = self.sweep_once().await {
+                tracing::warn!(%error, "the sweep could not read the rows");
+            }
+        }
+    }
+
+    async fn sweep_once(&self) -> Result<(), DbErr> {
+        for page in self.entries.numbered_topics().chunks(PAGE) {
+            let behind = self.behind(page).await?;
+            if behind.is_empty() {
+                continue;
+            }
+            // What is only on its way gets the time to arrive.
+            self.clock.sleep(self.limits.gap_wait.max(Duration::from_millis(1))).await;
+            let missing: Vec<Topic> = behind.into_iter().filter(|(topic, rev)| self.entries.position(*topic).is_some_and(|at| at < *rev)).map(|(topic, _)| topic).collect();
+            self.mend(&missing).await?;
+        }
+        Ok(())
+    }
+
+    /// The topics whose rows are ahead, and by the rows' number.
+    async fn behind(&self, topics: &[Topic]) -> Result<Vec<(Topic, i64)>, DbErr> {
+        let (mut conversations, mut users) = (Vec::new(), Vec::new());
+        for topic in topics {
+            match topic {
+                Topic::Conversation(id) => conversations.push(*id),
+                Topic::User(id) => users.push(*id),
+                Topic::Presence(_) => {}
+            }
+        }
+        let mut numbers = Vec::new();
+        for (id, counters) in read::counters(self.db.read(), &conversations).await? {
+            numbers.push((Topic::Conversation(id), counters.last_rev));
+        }
+        if !users.is_empty() {
+            let rows = user::among(users).select_only();
+            let rows = rows.column(user::Column::Id).column(user::Column::UserRev).into_tuple::<(UserId, i64)>();
+            numbers.extend(rows.all(self.db.read()).await?.into_iter().map(|(id, rev)| (Topic::User(id), rev)));
+        }
+        numbers.retain(|(topic, rev)| self.entries.position(*topic).is_some_and(|at| at < *rev));
+        Ok(numbers)
+    }
+
+    async fn mend(&self, topics: &[Topic]) -> Result<(), DbErr> {
+        let mut users = Vec::new();
+        let mut conversations = Vec::new();
+        for (topic, _) in self.behind(topics).await? {
+            match topic {
+                Topic::Conversation(id) => conversations.push(id),
+                Topic::User(id) => users.extend(self.entries.position(topic).map(|at| (id, at))),
+                Topic::Presence(_) => {}
+            }
+        }
+        self.mend_users(&users).await?;
+        for conversation in conversations {
+            self.entries.metrics().mended.inc();
+            self.mend_conversation(conversation).await?;
+        }
+        Ok(())
+    }
+
+    async fn mend_conversation(&self, id: ConversationId) -> Result<(), DbErr> {
+        let topic = Topic::Conversation(id);
+        let Some(counters) = read::counters(self.db.read(), &[id]).await?.remove(&id) else { return Ok(()) };
+        while let Some(at) = self.entries.position(topic).filter(|at| *at < counters.last_rev) {
+            let reset = counters.last_rev - at > read::TOO_FAR;
+            let (items, next) = if reset {
+                (Vec::new(), counters.last_rev)
+            } else {
+                read::changes(self.db.read(), id, &counters, at, TOLD).await?
+            };
+            let content = Content::Fill(Fill { items, reset });
+            self.entries.receive(Arc::new(Delivery { topic, numbers: Some((at + 1, next)), content }));
+            if self.entries.position(topic) == Some(at) {
+                // A queue is full: the sweep comes again.
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn mend_users(&self, behind: &[(UserId, i64)]) -> Result<(), DbErr> {
+        for chunk in behind.chunks(PAGE) {
+            for (user, (upto, items)) in read::user_items(self.db.read(), chunk, None).await? {
+                let Some((_, after)) = chunk.iter().find(|(id, _)| *id == user) else { continue };
+                let mut bytes = Vec::new();
+                let parts = items.iter().map(|item| append(item, &mut bytes)).collect();
+                let content = Content::Frames { bytes: bytes.into(), parts };
+                self.entries.receive(Arc::new(Delivery { topic: Topic::User(user), numbers: Some((after + 1, upto)), content }));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One private change as an event of the user's own sockets.
+fn append(item: &UserItem, bytes: &mut Vec<u8>) -> Part {
+    let user_rev = item.user_rev();
+    let (conversation, removed) = match item {
+        UserItem::Mine { conversation_id, mine, .. } => {
+            own_event("conversation.mine", user_rev, Some(*conversation_id), mine, bytes);
+            (Some(*conversation_id), None)
+        }
+        UserItem::Gone { conversation_id, until_rev, .. } => {
+            let gone = view::Gone { conversation_id: *conversation_id, until_rev: *until_rev };
+            own_event("conversation.removed", user_rev, Some(*conversation_id), &gone, bytes);
+            // Whose topic it is, is known; that it is set says that they are no member any more.
+            (Some(*conversation_id), Some(UserId::from_uuid(uuid::Uuid::nil())))
+        }
+        UserItem::Profile { user, .. } => {
+            own_event("profile.updated", user_rev, None, user, bytes);
+            (None, None)
+        }
+    };
+    Part { end: bytes.len(), rev: user_rev, seq: None, removed, conversation }
+}
+
+fn own_event<T: Serialize>(name: &str, user_rev: i64, conversation: Option<ConversationId>, data: &T, bytes: &mut Vec<u8>) {
+    let mut event = Event::new(name, data);
+    event.conversation_id = conversation;
+    event.user_rev = Some(user_rev);
+    append_text_frame(&event, bytes);
+}

@@ -1,0 +1,122 @@
+//! Who is there: by sockets over all nodes, told to those who watch.
+//! Never to anybody who shares no conversation with the user.
+
+mod actor;
+
+use crate::caller::Caller;
+use crate::clock::Clock;
+use crate::cluster::Topic;
+use crate::conversation::read;
+use crate::entry::{Entries, shard_of};
+use crate::limits::Limits;
+use crate::protocol::command::{GetPresence, SetPresence, UnwatchPresence, WatchPresence};
+use crate::protocol::view::{self, Presence, Status};
+use crate::protocol::{Outcome, Refusal};
+use crate::room::Rooms;
+use actor::{Command, Deps, PresenceActor};
+use entities::{Db, Timestamp, UserId, user};
+use sea_orm::QuerySelect;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Users one socket may watch.
+const WATCHED: usize = 500;
+/// Rooms over which the users are spread.
+const SHARDS: usize = 16;
+
+/// Every command about presence, and what sockets tell of their coming and going.
+#[derive(Clone)]
+pub struct Presences {
+    db: Db,
+    entries: Entries,
+    rooms: Rooms<PresenceActor>,
+}
+
+impl Presences {
+    /// Nobody is there yet.
+    pub fn new(db: Db, clock: Arc<dyn Clock>, limits: Arc<Limits>, entries: Entries) -> Presences {
+        let deps = Deps { db: db.clone(), clock, entries: entries.clone(), grace: limits.presence_grace };
+        let rooms = Rooms::new(entries.clone(), deps, limits.journal_items.max(limits.room_items), limits.journal_bytes);
+        Presences { db, entries, rooms }
+    }
+
+    /// A user's socket is ready.
+    pub async fn opened(&self, user: UserId) {
+        self.tell(user, Command::Opened(user)).await;
+    }
+
+    /// A user's socket has gone.
+    pub async fn closed(&self, user: UserId) {
+        self.tell(user, Command::Closed(user)).await;
+    }
+
+    async fn tell(&self, user: UserId, command: Command) {
+        let told = self.rooms.ask(shard_of(user, SHARDS), 32, |reply| command.answering(reply)).await;
+        if let Err(error) = told {
+            tracing::warn!(%error, "presence was not told of a socket");
+        }
+    }
+
+    /// `presence.set`.
+    pub async fn set(&self, caller: &Caller, command: SetPresence) -> Outcome<Presence> {
+        let user = caller.user()?;
+        let set = Command::Set(user, command.status);
+        self.rooms.ask(shard_of(user, SHARDS), 32, |reply| set.answering(reply)).await?;
+        let mut found = self.look(&[user]).await?;
+        Ok(found.pop().unwrap_or(Presence { user_id: user, status: Status::Offline, last_seen_at: None }))
+    }
+
+    /// `presence.get`.
+    pub async fn get(&self, caller: &Caller, command: GetPresence) -> Outcome<view::Presences> {
+        let allowed = read::acquainted(&self.db, caller.user()?, &command.user_ids).await?;
+        Ok(view::Presences { items: self.look(&allowed).await? })
+    }
+
+    /// `presence.watch`.
+    pub async fn watch(&self, caller: &Caller, command: WatchPresence) -> Outcome<view::Presences> {
+        let (user, socket) = (caller.user()?, caller.socket()?);
+        let allowed = read::acquainted(&self.db, user, &command.user_ids).await?;
+        let mut watched = socket.watched();
+        watched.extend(&allowed);
+        if watched.len() > WATCHED {
+            return Err(Refusal::invalid("userIds", format!("a socket watches at most {WATCHED} users")).into());
+        }
+        // Listen before looking: a change in between is told twice rather than never.
+        for other in &allowed {
+            socket.attach(Topic::Presence(*other), user).await;
+            socket.release(Topic::Presence(*other), 0, 0);
+        }
+        Ok(view::Presences { items: self.look(&allowed).await? })
+    }
+
+    /// `presence.unwatch`.
+    pub async fn unwatch(&self, caller: &Caller, command: UnwatchPresence) -> Outcome<()> {
+        let socket = caller.socket()?;
+        let users = command.user_ids.unwrap_or_else(|| socket.watched().into_iter().collect());
+        users.into_iter().for_each(|user| socket.detach(Topic::Presence(user)));
+        Ok(())
+    }
+
+    /// Who of `watched` the user shares no conversation with any more.
+    pub async fn estranged(&self, user: UserId, watched: Vec<UserId>) -> Outcome<Vec<UserId>> {
+        let allowed = read::acquainted(&self.db, user, &watched).await?;
+        Ok(watched.into_iter().filter(|other| !allowed.contains(other)).collect())
+    }
+
+    async fn look(&self, users: &[UserId]) -> Outcome<Vec<Presence>> {
+        let claims = self.entries.cluster().presence(users.to_vec()).await;
+        let absent: Vec<UserId> = users.iter().zip(&claims).filter(|(_, claim)| claim.is_none()).map(|(user, _)| *user).collect();
+        let mut seen: HashMap<UserId, Option<Timestamp>> = HashMap::new();
+        if !absent.is_empty() {
+            let rows = user::among(absent).select_only();
+            let rows = rows.column(user::Column::Id).column(user::Column::LastSeenAt).into_tuple::<(UserId, Option<Timestamp>)>();
+            seen.extend(rows.all(self.db.read()).await?);
+        }
+        let presence = |(user, claim): (&UserId, &Option<Status>)| Presence {
+            user_id: *user,
+            status: claim.unwrap_or(Status::Offline),
+            last_seen_at: if claim.is_none() { seen.get(user).copied().flatten() } else { None },
+        };
+        Ok(users.iter().zip(&claims).map(presence).collect())
+    }
+}

@@ -1,0 +1,246 @@
+//! Refusals, which a client can act on, and faults, which say nothing outside.
+//! Never decides anything: whoever refuses names the code.
+
+use serde::Serialize;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// What a command comes to.
+pub type Outcome<T> = Result<T, Error>;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The request cannot be served as it is; the client can act on the code.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// Something of ours failed; logged where it is caught, answered as retryable.
+    #[error("fault: {0}")]
+    Fault(#[from] Fault),
+}
+
+/// A failure of ours, with its source for the log.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Fault(#[source] Box<dyn std::error::Error + Send + Sync>);
+
+impl Fault {
+    /// Wraps whatever failed.
+    pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Fault {
+        Fault(source.into())
+    }
+}
+
+impl From<sea_orm::DbErr> for Error {
+    fn from(source: sea_orm::DbErr) -> Error {
+        Error::Fault(Fault::new(source))
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Error {
+        Error::Refused(refusal)
+    }
+}
+
+impl From<ErrorCode> for Error {
+    fn from(code: ErrorCode) -> Error {
+        Error::Refused(Refusal::new(code))
+    }
+}
+
+/// A refusal: a code, a sentence, and where it applies the field and when to try again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// The code that a client acts on.
+    pub code: ErrorCode,
+    /// A sentence for a developer.
+    pub message: Cow<'static, str>,
+    /// The input field that is wrong.
+    pub field: Option<Cow<'static, str>>,
+    /// When trying again makes sense.
+    pub retry_after: Option<Duration>,
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code.as_str(), self.message)
+    }
+}
+
+impl Refusal {
+    /// A refusal with the code's own sentence.
+    pub fn new(code: ErrorCode) -> Refusal {
+        Refusal { code, message: Cow::Borrowed(code.sentence()), field: None, retry_after: None }
+    }
+
+    /// `request.invalid` for one field.
+    pub fn invalid(field: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal { code: ErrorCode::RequestInvalid, message: message.into(), field: Some(field.into()), retry_after: None }
+    }
+
+    /// The same refusal with another sentence.
+    pub fn saying(mut self, message: impl Into<Cow<'static, str>>) -> Refusal {
+        self.message = message.into();
+        self
+    }
+
+    /// The same refusal, worth trying again after `wait`.
+    pub fn after(mut self, wait: Duration) -> Refusal {
+        self.retry_after = Some(wait);
+        self
+    }
+}
+
+/// An error as it stands in a reply, at every door.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = ErrorBody)]
+pub struct Body<'a> {
+    /// `domain.reason`.
+    pub code: &'a str,
+    /// A sentence for a developer; not for people.
+    pub message: &'a str,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+    /// Milliseconds after which to try again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
+    /// The input field that is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub field: Option<&'a str>,
+    /// Names this request in the node's log.
+    pub request_id: &'a str,
+}
+
+impl Error {
+    /// The code that goes out: a fault is `server.unavailable`.
+    pub fn code(&self) -> ErrorCode {
+        match self {
+            Error::Refused(refusal) => refusal.code,
+            Error::Fault(_) => ErrorCode::ServerUnavailable,
+        }
+    }
+
+    /// The error as clients see it.
+    pub fn body<'a>(&'a self, request_id: &'a str) -> Body<'a> {
+        let code = self.code();
+        let (message, field, retry_after) = match self {
+            Error::Refused(r) => (r.message.as_ref(), r.field.as_deref(), r.retry_after),
+            Error::Fault(_) => (code.sentence(), None, None),
+        };
+        let retry_after_ms = retry_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
+        Body { code: code.as_str(), message, retryable: code.retryable(), retry_after_ms, field, request_id }
+    }
+}
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $name:ident = $code:literal, $status:literal, $sentence:literal;)+) => {
+        /// Every code that a client may meet: one table for all doors.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ErrorCode { $($(#[doc = $doc])+ $name,)+ }
+
+        impl ErrorCode {
+            /// All of them, for documents and tests.
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$name,)+];
+
+            /// `domain.reason`, as it goes out.
+            pub fn as_str(self) -> &'static str { match self { $(ErrorCode::$name => $code,)+ } }
+
+            /// The HTTP status that REST answers with.
+            pub fn status(self) -> u16 { match self { $(ErrorCode::$name => $status,)+ } }
+
+            /// A sentence that says what it means.
+            pub fn sentence(self) -> &'static str { match self { $(ErrorCode::$name => $sentence,)+ } }
+        }
+    };
+}
+
+codes! {
+    /// The frame or body is no JSON object of the expected shape.
+    RequestMalformed = "request.malformed", 400, "The request is not the JSON that was expected.";
+    /// A field is missing, mistyped or out of range.
+    RequestInvalid = "request.invalid", 422, "A field is missing, mistyped or out of range.";
+    /// There is no such command.
+    RequestUnknownCommand = "request.unknown_command", 404, "There is no such command.";
+    /// There is no such resource.
+    RequestNotFound = "request.not_found", 404, "There is no such resource.";
+    /// The resource does not take this method.
+    RequestMethodNotAllowed = "request.method_not_allowed", 405, "The resource does not take this method.";
+    /// The command is not served at this door.
+    RequestWrongDoor = "request.wrong_door", 403, "This command is not served at this door.";
+    /// The body or frame is larger than is taken.
+    RequestTooLarge = "request.too_large", 413, "The request is larger than the limit.";
+    /// The body is not JSON by its Content-Type.
+    RequestUnsupportedMediaType = "request.unsupported_media_type", 415, "The body must be application/json.";
+    /// Too many requests of this user, address or socket.
+    RequestRateLimited = "request.rate_limited", 429, "Too many requests; slow down.";
+    /// Too many commands under way on this socket.
+    RequestTooManyInFlight = "request.too_many_in_flight", 429, "Too many commands under way on this socket.";
+    /// The Origin is not one of those that may use this node.
+    RequestForbiddenOrigin = "request.forbidden_origin", 403, "This origin may not use this node.";
+    /// No token, or one that is not ours.
+    AuthUnauthenticated = "auth.unauthenticated", 401, "A valid access token is needed.";
+    /// The token's time is over.
+    AuthTokenExpired = "auth.token_expired", 401, "The access token has expired; refresh it.";
+    /// The session was ended.
+    AuthSessionRevoked = "auth.session_revoked", 401, "The session was ended; sign in again.";
+    /// The caller's role does not allow this.
+    AuthForbidden = "auth.forbidden", 403, "Your role does not allow this.";
+    /// The code is wrong.
+    AuthOtpInvalid = "auth.otp_invalid", 422, "The code is wrong.";
+    /// The verification is over: used, too old, or unknown.
+    AuthOtpExpired = "auth.otp_expired", 410, "The verification is over; ask for a new code.";
+    /// The verification's tries are used up.
+    AuthOtpExhausted = "auth.otp_exhausted", 429, "Too many wrong codes; ask for a new one.";
+    /// Too many codes for this number.
+    AuthOtpBudget = "auth.otp_budget", 429, "Too many codes were asked for; try again later.";
+    /// The refresh token is not one that can be spent.
+    AuthRefreshInvalid = "auth.refresh_invalid", 401, "The refresh token is not valid; sign in again.";
+    /// A spent refresh token came again: the session was ended.
+    AuthRefreshReused = "auth.refresh_reused", 401, "The refresh token was used before; the session was ended. Sign in again.";
+    /// No such user, or none that the caller may see.
+    UserNotFound = "user.not_found", 404, "There is no such user.";
+    /// Somebody else has this name.
+    UserUsernameTaken = "user.username_taken", 409, "The username is taken.";
+    /// No such conversation, or none of the caller's.
+    ConversationNotFound = "conversation.not_found", 404, "There is no such conversation.";
+    /// The caller's role in the conversation does not allow this.
+    ConversationForbidden = "conversation.forbidden", 403, "Your role in this conversation does not allow this.";
+    /// Private conversations have no members to change, no name and no roles.
+    ConversationNotAGroup = "conversation.not_a_group", 409, "This is possible in groups only.";
+    /// The conversation has as many participants as it may.
+    ConversationFull = "conversation.full", 409, "The conversation has as many participants as it may.";
+    /// A group keeps an owner.
+    ConversationLastOwner = "conversation.last_owner", 409, "A group needs an owner: transfer the ownership first.";
+    /// The conversation's queue is full.
+    ConversationBusy = "conversation.busy", 503, "The conversation is busy; try again.";
+    /// The `clientId` was used for another conversation.
+    ConversationClientIdConflict = "conversation.client_id_conflict", 409, "This clientId was used for another request.";
+    /// The user is no participant.
+    ParticipantNotFound = "participant.not_found", 404, "The user is no participant of this conversation.";
+    /// No such message, or none that the caller may see.
+    MessageNotFound = "message.not_found", 404, "There is no such message.";
+    /// The `clientId` was used for another message.
+    MessageClientIdConflict = "message.client_id_conflict", 409, "This clientId was used for another message.";
+    /// The message was deleted.
+    MessageDeleted = "message.deleted", 409, "The message was deleted.";
+    /// The message carries as many different reactions as it may.
+    MessageTooManyReactions = "message.too_many_reactions", 409, "The message carries as many reactions as it may.";
+    /// Something of ours is away or failed; nothing is known to have happened.
+    ServerUnavailable = "server.unavailable", 503, "The node could not do this now; try again.";
+}
+
+impl ErrorCode {
+    /// Whether the same request may succeed later.
+    pub fn retryable(self) -> bool {
+        matches!(
+            self,
+            ErrorCode::RequestRateLimited
+                | ErrorCode::RequestTooManyInFlight
+                | ErrorCode::AuthOtpBudget
+                | ErrorCode::ConversationBusy
+                | ErrorCode::ServerUnavailable
+        )
+    }
+}

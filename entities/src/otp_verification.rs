@@ -1,0 +1,47 @@
+//! The table `otp_verifications`: the codes that were sent and what became of them.
+//!
+//! Never here: a code itself.
+
+use crate::Timestamp;
+use crate::time::UnixTimestamp;
+use sea_orm::QueryOrder;
+use sea_orm::entity::prelude::*;
+
+/// One code that was sent.
+#[sea_orm::model]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+#[sea_orm(table_name = "otp_verifications")]
+pub struct Model {
+    /// What the client names it by, 16 random bytes.
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: Vec<u8>,
+    /// The number, E.164 with its `+`.
+    pub phone: String,
+    /// What the code is for.
+    pub purpose: String,
+    /// The code's keyed hash.
+    pub code_hash: Vec<u8>,
+    /// How often somebody has tried.
+    pub tries: i32,
+    /// When it was sent.
+    pub created_at: UnixTimestamp,
+    /// When it stops working.
+    pub expires_at: UnixTimestamp,
+    /// When it was used; none if it has not been.
+    pub consumed_at: Option<UnixTimestamp>,
+}
+
+impl ActiveModelBehavior for ActiveModel {}
+
+/// The verification of this identifier.
+pub fn by_id(id: &[u8]) -> Select<Entity> {
+    Entity::find().filter(COLUMN.id.eq(id.to_vec()))
+}
+
+/// What was sent to a number since `since`, the newest first.
+pub fn of_phone_since(phone: &str, since: Timestamp) -> Select<Entity> {
+    Entity::find()
+        .filter(COLUMN.phone.eq(phone))
+        .filter(COLUMN.created_at.gte(since))
+        .order_by_desc(COLUMN.created_at)
+}

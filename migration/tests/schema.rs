@@ -1,0 +1,693 @@
+//! The schema as the entities use it, on scratch databases: SQLite always, and PostgreSQL where
+//! `QUCKCHAT_TEST_POSTGRES` holds the URL of a server's maintenance database.
+//!
+//! Never here: rules.
+
+use entities::*;
+use sea_orm::{
+    ActiveValue, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter,
+    QueryTrait, Statement,
+};
+use std::time::Duration;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+type Outcome<T = ()> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// A database of one test.
+struct Scratch {
+    options: Options,
+    folder: Option<TempDir>,
+    server: Option<(Db, String)>,
+}
+
+impl Scratch {
+    fn sqlite() -> Outcome<Self> {
+        let folder = tempfile::tempdir()?;
+        let path = folder.path().join("made/on/the/way/chat.db");
+        let options = Options::new(format!("sqlite://{}", path.display()));
+        Ok(Self {
+            options,
+            folder: Some(folder),
+            server: None,
+        })
+    }
+
+    async fn postgres(test: &str) -> Outcome<Option<Self>> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the test runner says where its server is"
+        )]
+        let Ok(url) = std::env::var("QUCKCHAT_TEST_POSTGRES") else {
+            return Ok(None);
+        };
+        let server = Db::open(&Options::new(&url)).await?;
+        let name = format!("schema_{test}_{}", std::process::id());
+        server
+            .write()
+            .execute_unprepared(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
+            .await?;
+        server
+            .write()
+            .execute_unprepared(&format!("CREATE DATABASE {name}"))
+            .await?;
+        let (base, _) = url
+            .rsplit_once('/')
+            .ok_or("a URL that ends in a database's name")?;
+        let mut options = Options::new(format!("{base}/{name}"));
+        options.max_connections = 2;
+        Ok(Some(Self {
+            options,
+            folder: None,
+            server: Some((server, name)),
+        }))
+    }
+
+    async fn each(test: &str) -> Outcome<Vec<Self>> {
+        Ok([Some(Self::sqlite()?), Self::postgres(test).await?]
+            .into_iter()
+            .flatten()
+            .collect())
+    }
+
+    async fn migrated(&self) -> Outcome<Db> {
+        let db = Db::open(&self.options).await?;
+        migration::migrate(db.write()).await?;
+        Ok(db)
+    }
+
+    async fn drop(self, db: Db) -> Outcome {
+        db.close().await?;
+        if let Some((server, name)) = self.server {
+            server
+                .write()
+                .execute_unprepared(&format!("DROP DATABASE {name} WITH (FORCE)"))
+                .await?;
+            server.close().await?;
+        }
+        if let Some(folder) = self.folder {
+            folder.close()?;
+        }
+        Ok(())
+    }
+}
+
+const fn user(n: u128) -> UserId {
+    UserId::from_uuid(Uuid::from_u128(n))
+}
+
+const fn conversation(n: u128) -> ConversationId {
+    ConversationId::from_uuid(Uuid::from_u128(n))
+}
+
+const fn message(n: u128) -> MessageId {
+    MessageId::from_uuid(Uuid::from_u128(n))
+}
+
+const fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(millis)
+}
+
+fn a_user(n: u128, name: &str) -> user::Model {
+    user::Model {
+        id: user(n),
+        phone: None,
+        username: None,
+        username_key: None,
+        name_key: name.to_lowercase(),
+        display_name: name.to_owned(),
+        bio: String::new(),
+        user_rev: 0,
+        profile_user_rev: 0,
+        last_seen_at: None,
+        created_at: at(1),
+        updated_at: at(1),
+    }
+}
+
+fn a_message(seq: i64) -> message::Model {
+    message::Model {
+        conversation_id: conversation(1),
+        seq,
+        id: message(seq as u128),
+        sender_id: user(1),
+        client_id: format!("client-{seq}"),
+        request_hash: vec![0, 1, 255],
+        rev: seq,
+        changed: false,
+        kind: message::MessageKind::Text,
+        text: Some("tea? 🫖".to_owned()),
+        reply_to: None,
+        created_at: at(1_769_846_709_120),
+        edited_at: None,
+        deleted_at: None,
+    }
+}
+
+/// Inserts the row and expects to read the very same.
+macro_rules! keeps {
+    ($db:expr, $table:ident, $row:expr) => {{
+        let row: $table::Model = $row;
+        $table::Entity::insert(row.clone().into_active_model())
+            .exec($db.write())
+            .await?;
+        let read = $table::Entity::find().all($db.read()).await?;
+        assert!(
+            read.contains(&row),
+            "{} kept {read:?}, not {row:?}",
+            stringify!($table)
+        );
+    }};
+}
+
+#[tokio::test]
+async fn every_table_keeps_its_rows() -> Outcome {
+    for scratch in Scratch::each("rows").await? {
+        let db = scratch.migrated().await?;
+        accounts_are_kept(&db).await?;
+        conversations_are_kept(&db).await?;
+        scratch.drop(db).await?;
+    }
+    Ok(())
+}
+
+async fn accounts_are_kept(db: &Db) -> Outcome {
+    let session_id = SessionId::from_uuid(Uuid::from_u128(7));
+    keeps!(db, user, a_user(1, "Ann"));
+    keeps!(
+        db,
+        user,
+        user::Model {
+            phone: Some("+4912345".to_owned()),
+            username: Some("Bob".to_owned()),
+            username_key: Some("bob".to_owned()),
+            last_seen_at: Some(at(i64::MAX)),
+            user_rev: i64::MAX,
+            ..a_user(u128::MAX, "Bob")
+        }
+    );
+    keeps!(
+        db,
+        user_role,
+        user_role::Model {
+            user_id: user(1),
+            role: "admin".to_owned(),
+            granted_at: at(-1)
+        }
+    );
+    keeps!(
+        db,
+        session,
+        session::Model {
+            id: session_id,
+            user_id: user(1),
+            device_id: Some("phone".to_owned()),
+            device_name: None,
+            platform: None,
+            address: None,
+            user_agent: None,
+            created_at: at(1),
+            last_seen_at: at(2),
+            revoked_at: Some(at(3)),
+            revoke_reason: Some("logout".to_owned()),
+        }
+    );
+    keeps!(
+        db,
+        refresh_token,
+        refresh_token::Model {
+            token_hash: vec![7; 32],
+            session_id,
+            parent_hash: Some(vec![6; 32]),
+            created_at: at(1),
+            expires_at: at(2),
+            spent_at: None,
+        }
+    );
+    assert!(
+        refresh_token::by_hash(&[7; 32])
+            .one(db.read())
+            .await?
+            .is_some()
+    );
+    assert!(
+        refresh_token::children_of(&[6; 32])
+            .one(db.read())
+            .await?
+            .is_some()
+    );
+    keeps!(
+        db,
+        signing_key,
+        signing_key::Model {
+            kid: "1".to_owned(),
+            public_key: vec![1],
+            sealed_private_key: vec![],
+            created_at: at(1),
+            retires_at: Some(at(5)),
+        }
+    );
+    assert_eq!(
+        signing_key::accepted_at(at(4)).all(db.read()).await?.len(),
+        1
+    );
+    assert_eq!(
+        signing_key::accepted_at(at(5)).all(db.read()).await?.len(),
+        0
+    );
+    keeps!(
+        db,
+        otp_verification,
+        otp_verification::Model {
+            id: vec![9; 16],
+            phone: "+4912345".to_owned(),
+            purpose: "login".to_owned(),
+            code_hash: vec![3; 32],
+            tries: 2,
+            created_at: at(1),
+            expires_at: at(2),
+            consumed_at: None,
+        }
+    );
+    assert_eq!(
+        otp_verification::of_phone_since("+4912345", at(1))
+            .all(db.read())
+            .await?
+            .len(),
+        1
+    );
+    keeps!(
+        db,
+        audit_event,
+        audit_event::Model {
+            id: AuditEventId::from_uuid(Uuid::from_u128(8)),
+            user_id: None,
+            session_id: Some(session_id),
+            kind: "login".to_owned(),
+            address: None,
+            detail: "{}".to_owned(),
+            at: at(1),
+        }
+    );
+    Ok(())
+}
+
+async fn conversations_are_kept(db: &Db) -> Outcome {
+    keeps!(
+        db,
+        conversation,
+        conversation::Model {
+            id: conversation(1),
+            kind: conversation::ConversationKind::Private,
+            name: None,
+            description: None,
+            pair_key: Some(conversation::pair_key(user(1), user(2))),
+            created_by: user(1),
+            client_id: None,
+            request_hash: Some(vec![1]),
+            created_at: at(1),
+            updated_at: at(1),
+            last_message_at: at(1),
+            last_seq: 0,
+            last_rev: 1,
+            policy_rev: 1,
+            participant_count: 2,
+            rev: 1,
+        }
+    );
+    assert!(
+        conversation::between(user(2), user(1))
+            .one(db.read())
+            .await?
+            .is_some()
+    );
+    assert_eq!(
+        conversation::among([conversation(1), conversation(2)])
+            .all(db.read())
+            .await?
+            .len(),
+        1
+    );
+    keeps!(
+        db,
+        participant,
+        participant::Model {
+            conversation_id: conversation(1),
+            user_id: user(2),
+            role: participant::Role::Admin,
+            from_rev: 1,
+            until_rev: Some(2),
+            visible_from_seq: 1,
+            read_seq: 0,
+            delivered_seq: 0,
+            marked_unread: true,
+            rev: 2,
+            user_rev: 3,
+            joined_at: at(1),
+        }
+    );
+    assert!(
+        participant::of(conversation(1), user(2))
+            .one(db.read())
+            .await?
+            .is_some()
+    );
+    assert!(
+        participant::current_of_user(user(2))
+            .one(db.read())
+            .await?
+            .is_none()
+    );
+    keeps!(db, message, a_message(1));
+    keeps!(
+        db,
+        message,
+        message::Model {
+            changed: true,
+            rev: 9,
+            kind: message::MessageKind::System,
+            text: None,
+            reply_to: Some(message(1)),
+            edited_at: Some(at(2)),
+            deleted_at: Some(at(3)),
+            ..a_message(2)
+        }
+    );
+    keeps!(
+        db,
+        reaction,
+        reaction::Model {
+            message_id: message(1),
+            user_id: user(1),
+            emoji: "👍🏽".to_owned(),
+            created_at: at(1)
+        }
+    );
+    assert_eq!(
+        reaction::on([message(1), message(2)])
+            .all(db.read())
+            .await?
+            .len(),
+        1
+    );
+    keeps!(
+        db,
+        mention,
+        mention::Model {
+            user_id: user(1),
+            conversation_id: conversation(1),
+            seq: 1
+        }
+    );
+    assert_eq!(
+        mention::of_user_in(user(1), conversation(1), 0)
+            .all(db.read())
+            .await?
+            .len(),
+        1
+    );
+
+    let row = outbox::ActiveModel {
+        id: ActiveValue::NotSet,
+        conversation_id: ActiveValue::Set(conversation(1)),
+        from_rev: ActiveValue::Set(1),
+        rev: ActiveValue::Set(2),
+        created_at: ActiveValue::Set(at(1)),
+    };
+    let first = outbox::Entity::insert(row.clone())
+        .exec(db.write())
+        .await?
+        .last_insert_id;
+    outbox::Entity::delete_by_id(first).exec(db.write()).await?;
+    let second = outbox::Entity::insert(row)
+        .exec(db.write())
+        .await?
+        .last_insert_id;
+    assert!(second > first, "a number was given twice");
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_must_be_unique_is() -> Outcome {
+    for scratch in Scratch::each("unique").await? {
+        let db = scratch.migrated().await?;
+        keeps!(db, message, a_message(1));
+        for twin in [
+            message::Model {
+                seq: 1,
+                ..a_message(2)
+            },
+            message::Model {
+                id: message(1),
+                ..a_message(2)
+            },
+            message::Model {
+                client_id: "client-1".to_owned(),
+                ..a_message(2)
+            },
+        ] {
+            let refused = message::Entity::insert(twin.into_active_model())
+                .exec(db.write())
+                .await;
+            assert!(matches!(
+                refused.as_ref().err().and_then(DbErr::sql_err),
+                Some(sea_orm::SqlErr::UniqueConstraintViolation(_))
+            ));
+        }
+        scratch.drop(db).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn names_are_found_by_their_beginning() -> Outcome {
+    for scratch in Scratch::each("names").await? {
+        let db = scratch.migrated().await?;
+        for (n, name) in ["Zoë", "anna", "Ann-Marie", "an", "Änne", "bob", "anné"]
+            .into_iter()
+            .enumerate()
+        {
+            keeps!(db, user, a_user(n as u128, name));
+        }
+        let found = user::by_name_prefix("ann").all(db.read()).await?;
+        let names: Vec<_> = found
+            .iter()
+            .map(|user| user.display_name.as_str())
+            .collect();
+        assert_eq!(names, ["Ann-Marie", "anna", "anné"]);
+        scratch.drop(db).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn ten_nodes_migrate_at_once() -> Outcome {
+    for scratch in Scratch::each("nodes").await? {
+        let mut nodes = tokio::task::JoinSet::new();
+        for _ in 0..10 {
+            let options = scratch.options.clone();
+            nodes.spawn(async move {
+                let db = Db::open(&options).await?;
+                let applied = migration::migrate(db.write()).await?;
+                db.close().await?;
+                Outcome::Ok(applied)
+            });
+        }
+        let mut applied = Vec::new();
+        while let Some(node) = nodes.join_next().await {
+            applied.push(node??);
+        }
+        applied.sort_unstable();
+        assert_eq!(applied, [0, 0, 0, 0, 0, 0, 0, 0, 0, 3]);
+        let db = Db::open(&scratch.options).await?;
+        assert_eq!(migration::pending(db.read()).await?, 0);
+        scratch.drop(db).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn changes_are_read_from_the_partial_index() -> Outcome {
+    for scratch in Scratch::each("plan").await? {
+        let db = scratch.migrated().await?;
+        let query = message::changed_in(conversation(1), 5, 10).build(db.backend().into());
+        let explain = match db.backend() {
+            Backend::Sqlite => "EXPLAIN QUERY PLAN",
+            Backend::Postgres => "EXPLAIN",
+        };
+        let reads = db.begin_read().await?;
+        if db.backend() == Backend::Postgres {
+            reads.execute_unprepared("SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan").await?;
+        }
+        let explained = Statement {
+            sql: format!("{explain} {}", query.sql),
+            ..query
+        };
+        let mut plan = String::new();
+        for row in reads.query_all_raw(explained).await? {
+            plan += &row.try_get_by_index::<String>(if db.backend() == Backend::Sqlite {
+                3
+            } else {
+                0
+            })?;
+        }
+        reads.rollback().await?;
+        assert!(plan.contains("messages_changed"), "{plan}");
+        scratch.drop(db).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn raw_values_bind_on_both() -> Outcome {
+    for scratch in Scratch::each("values").await? {
+        let db = scratch.migrated().await?;
+        let rows = db::values_list(db.backend(), 1, 2, &["uuid", "uuid", "bigint"]);
+        let insert = format!("INSERT INTO mentions (user_id, conversation_id, seq) VALUES {rows}");
+        let values = [1, 2]
+            .into_iter()
+            .flat_map(|n| [user(n).into(), conversation(n).into(), (n as i64).into()]);
+        let write = db.begin_write().await?;
+        write
+            .execute_raw(Backend::of(&write).statement(insert, values))
+            .await?;
+        write.commit().await?;
+        let found = mention::Entity::find()
+            .filter(mention::COLUMN.user_id.eq(user(2)))
+            .all(db.read())
+            .await?;
+        assert_eq!(
+            found,
+            [mention::Model {
+                user_id: user(2),
+                conversation_id: conversation(2),
+                seq: 2
+            }]
+        );
+        scratch.drop(db).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn sqlite_readers_cannot_write() -> Outcome {
+    let scratch = Scratch::sqlite()?;
+    let db = scratch.migrated().await?;
+    assert!(user::Entity::delete_many().exec(db.read()).await.is_err());
+    db.ping().await?;
+    assert!(db.pool_size() >= 2 && db.pool_idle() <= db.pool_size() as usize);
+    scratch.drop(db).await
+}
+
+#[tokio::test]
+async fn sqlite_is_as_durable_as_it_says() -> Outcome {
+    let scratch = Scratch::sqlite()?;
+    let db = scratch.migrated().await?;
+    for (pragma, value) in [
+        ("synchronous", 2),
+        ("wal_autocheckpoint", 0),
+        ("foreign_keys", 0),
+        ("temp_store", 2),
+    ] {
+        let row = db
+            .write()
+            .query_one_raw(db.backend().statement(format!("PRAGMA {pragma}"), []))
+            .await?;
+        assert_eq!(
+            row.ok_or("a row")?.try_get_by_index::<i64>(0)?,
+            value,
+            "{pragma}"
+        );
+    }
+    let row = db
+        .read()
+        .query_one_raw(db.backend().statement("PRAGMA journal_mode", []))
+        .await?;
+    assert_eq!(row.ok_or("a row")?.try_get_by_index::<String>(0)?, "wal");
+    scratch.drop(db).await
+}
+
+#[tokio::test]
+async fn a_restart_brings_the_log_below_its_limit() -> Outcome {
+    let mut scratch = Scratch::sqlite()?;
+    scratch.options.wal_limit_bytes = 256 << 10;
+    let db = scratch.migrated().await?;
+    let mut seq = 0;
+    while db.wal_bytes() <= 2 * scratch.options.wal_limit_bytes {
+        seq += 1;
+        message::Entity::insert(a_message(seq).into_active_model())
+            .exec(db.write())
+            .await?;
+    }
+    // A reader in the midst of it keeps a restart from finishing, and no commit from happening.
+    let reads = db.begin_read().await?;
+    message::Entity::find().all(&reads).await?;
+    message::Entity::insert(a_message(seq + 1).into_active_model())
+        .exec(db.write())
+        .await?;
+    assert!(db.checkpoint(CheckpointMode::Restart).await?.busy);
+    reads.rollback().await?;
+
+    let passive = db.checkpoint(CheckpointMode::Passive).await?;
+    assert!(!passive.busy && passive.wal_pages > 0 && passive.copied_pages == passive.wal_pages);
+    assert!(!db.checkpoint(CheckpointMode::Restart).await?.busy);
+    message::Entity::insert(a_message(seq + 2).into_active_model())
+        .exec(db.write())
+        .await?;
+    assert!(db.wal_bytes() <= scratch.options.wal_limit_bytes);
+    assert_eq!(
+        message::in_conversation(conversation(1))
+            .all(db.read())
+            .await?
+            .len() as i64,
+        seq + 2
+    );
+    scratch.drop(db).await
+}
+
+#[tokio::test]
+async fn postgres_gives_up_in_time() -> Outcome {
+    let Some(mut scratch) = Scratch::postgres("limits").await? else {
+        return Ok(());
+    };
+    scratch.options.statement_timeout = Duration::from_secs(7);
+    let db = Db::open(&scratch.options).await?;
+    for (setting, value) in [
+        ("lock_timeout", "1s"),
+        ("idle_in_transaction_session_timeout", "2s"),
+        ("statement_timeout", "7s"),
+    ] {
+        let row = db
+            .write()
+            .query_one_raw(db.backend().statement(format!("SHOW {setting}"), []))
+            .await?;
+        assert_eq!(
+            row.ok_or("a row")?.try_get_by_index::<String>(0)?,
+            value,
+            "{setting}"
+        );
+    }
+    assert_eq!(
+        db.checkpoint(CheckpointMode::Restart).await?,
+        Checkpoint::default()
+    );
+    assert_eq!(db.wal_bytes(), 0);
+    scratch.drop(db).await
+}
+
+#[tokio::test]
+async fn a_strange_url_is_refused() -> Outcome {
+    for url in [
+        "mysql://localhost/chat",
+        "sqlite://",
+        "sqlite://:memory:",
+        "sqlite::memory:",
+        "",
+    ] {
+        assert!(
+            matches!(Db::open(&Options::new(url)).await, Err(DbErr::Conn(_))),
+            "{url}"
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! Signing in and staying so: one-time codes, sessions, access and refresh tokens, and the keys behind them.
+//! Never what somebody may do in a conversation, and never a profile.
+
+pub mod audit;
+pub mod http;
+pub mod keys;
+pub mod otp;
+pub mod phone;
+pub mod refresh;
+pub mod secrets;
+pub mod sessions;
+mod sign_in;
+#[cfg(test)]
+pub mod testing;
+pub mod tokens;
+
+pub use otp::Otp;
+pub use refresh::Refresh;
+pub use secrets::Secrets;
+pub use sessions::Sessions;
+pub use tokens::Tokens;
+
+use crate::app::App;
+use crate::config::Config;
+use crate::gateway::dispatch::Run;
+use actors::caller::Caller;
+use actors::clock::Clock;
+use actors::protocol::command::{Logout, RefreshToken, Renew, SendOtp, VerifyOtp};
+use actors::protocol::{ErrorCode, Fault, Outcome, Refusal, view};
+use entities::{Db, SessionId, UserId};
+use otp::SmsSender;
+use refresh::Spending;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often rows that tell nothing any more are deleted.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+
+/// What signs people in.
+pub struct Auth {
+    /// The master secret's keys.
+    pub secrets: Secrets,
+    /// Access tokens.
+    pub tokens: Tokens,
+    /// One-time codes.
+    pub otp: Otp,
+    /// Refresh tokens.
+    pub refresh: Refresh,
+    db: Db,
+    clock: Arc<dyn Clock>,
+}
+
+impl Auth {
+    /// Reads the master secret and the signing keys, and makes them where there are none yet.
+    ///
+    /// # Errors
+    /// Those of the secret's file and of the database, and that the keys there belong to another secret.
+    pub async fn open(config: &Config, db: Db, clock: Arc<dyn Clock>, sms: Arc<dyn SmsSender>) -> Outcome<Auth> {
+        let secrets = Secrets::open(config, &*clock).map_err(Fault::new)?;
+        let keys = keys::Keys::open(db.clone(), clock.clone(), &secrets).await?;
+        let otp = Otp::new(db.clone(), clock.clone(), secrets.derive(secrets::OTP_CODES), sms, &config.auth);
+        let refresh = Refresh::new(db.clone(), clock.clone(), &config.auth);
+        let tokens = Tokens::new(keys, clock.clone(), &config.auth);
+        // Its tables are read at first use, which would hold up whoever came first.
+        phone::normal_form("+12025550143");
+        Ok(Auth { secrets, tokens, otp, refresh, db, clock })
+    }
+
+    /// Reads the signing keys again and again, and deletes what is over. One task of each node; never ends.
+    pub async fn keep(&self) {
+        tokio::join!(self.tokens.keys.keep(), self.sweep());
+    }
+
+    async fn sweep(&self) {
+        loop {
+            self.clock.sleep(SWEEP_EVERY).await;
+            let swept = async { Ok::<_, sea_orm::DbErr>(self.otp.sweep().await? + self.refresh.sweep().await?) };
+            match swept.await {
+                Ok(rows) => tracing::debug!(rows, "deleted codes and tokens that were over"),
+                Err(error) => tracing::warn!(%error, "codes and tokens that are over could not be deleted"),
+            }
+        }
+    }
+
+    fn pair(&self, user: UserId, session: SessionId, refresh_token: String) -> Outcome<view::Tokens> {
+        Ok(view::Tokens {
+            access_token: self.tokens.issue(user, session)?,
+            refresh_token: Some(refresh_token),
+            expires_in_secs: self.tokens.ttl().as_secs(),
+            session_id: session,
+        })
+    }
+}
+
+/// A session was ended here: nobody acts by it any more, and its sockets close.
+fn close(app: &App, user: UserId, session: SessionId) {
+    app.sessions.forget(session);
+    app.entries.session_revoked(user, session);
+}
+
+impl Run for SendOtp {
+    async fn run(self, app: &App, _: &Caller) -> Outcome<view::OtpSent> {
+        app.auth.otp.send(&self.phone_number, self.purpose).await
+    }
+}
+
+impl Run for VerifyOtp {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::SignedIn> {
+        app.auth.sign_in(self, caller.address).await
+    }
+}
+
+impl Run for RefreshToken {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::Tokens> {
+        match app.auth.refresh.spend(&self.refresh_token, caller.address).await? {
+            Spending::Next { user, session, token } => app.auth.pair(user, session, token),
+            Spending::Reused { user, session } => {
+                close(app, user, session);
+                tracing::warn!(%user, %session, request_id = %caller.request_id, "a refresh token was reused");
+                Err(ErrorCode::AuthRefreshReused.into())
+            }
+        }
+    }
+}
+
+impl Run for Logout {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<()> {
+        let session = app.auth.refresh.session_of(&self.refresh_token).await?.ok_or(ErrorCode::AuthRefreshInvalid)?;
+        if let Some(user) = app.auth.sign_out(session, caller.address).await? {
+            close(app, user, session);
+        }
+        Ok(())
+    }
+}
+
+impl Run for Renew {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::Renewed> {
+        let socket = caller.socket()?;
+        let held = caller.identity()?;
+        let renewed = app.auth.tokens.verify(&self.access_token, app.clock.now())?;
+        if (renewed.user, renewed.session) != (held.user, held.session) {
+            return Err(Refusal::invalid("accessToken", "must be of the same session").into());
+        }
+        app.sessions.check(renewed).await?;
+        socket.renew(renewed);
+        Ok(view::Renewed { expires_at: renewed.expires_at })
+    }
+}

@@ -1,0 +1,190 @@
+//! Sessions: whether one still stands, how one begins and how it ends.
+//! Never a token: those name a session, and end with it.
+
+use actors::caller::Identity;
+use actors::clock::Clock;
+use actors::protocol::command::Device;
+use actors::protocol::{ErrorCode, Outcome};
+use entities::{Db, SessionId, Timestamp, UserId, session};
+use moka::sync::Cache;
+use sea_orm::{ConnectionTrait, DbErr, EntityTrait, QueryFilter, Set};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long an answer is believed: so long may a session that was ended on another node still act on this one.
+const FRESH: Duration = Duration::from_secs(1);
+/// Answers that are kept; one has some hundred bytes.
+const KEPT: u64 = 100_000;
+
+/// Knows whether sessions still stand.
+pub struct Sessions {
+    db: Db,
+    clock: Arc<dyn Clock>,
+    seen: Cache<SessionId, Seen>,
+}
+
+#[derive(Clone, Copy)]
+struct Seen {
+    at: Timestamp,
+    /// Whose it is, while it lives.
+    owner: Option<UserId>,
+}
+
+impl Sessions {
+    /// Those of this database.
+    pub fn new(db: Db, clock: Arc<dyn Clock>) -> Sessions {
+        let seen = Cache::builder().max_capacity(KEPT).time_to_live(2 * FRESH).build();
+        Sessions { db, clock, seen }
+    }
+
+    /// Whether whoever signed in may still act: the token is not over, and its session was not ended. By the rows, at
+    /// most a second old.
+    ///
+    /// # Errors
+    /// `auth.token_expired`, `auth.session_revoked`; a fault of the database.
+    pub async fn check(&self, identity: Identity) -> Outcome<()> {
+        let now = self.clock.now();
+        if identity.expires_at <= now {
+            return Err(ErrorCode::AuthTokenExpired.into());
+        }
+        let owner = match self.seen.get(&identity.session).filter(|seen| now.since(seen.at) < FRESH) {
+            Some(seen) => seen.owner,
+            None => {
+                let row = session::by_id(identity.session).one(self.db.read()).await?;
+                let owner = row.filter(|row| row.revoked_at.is_none()).map(|row| row.user_id);
+                self.seen.insert(identity.session, Seen { at: now, owner });
+                owner
+            }
+        };
+        if owner != Some(identity.user) {
+            return Err(ErrorCode::AuthSessionRevoked.into());
+        }
+        Ok(())
+    }
+
+    /// Asks the rows again at the next check: the session was ended here.
+    pub fn forget(&self, session: SessionId) {
+        self.seen.invalidate(&session);
+    }
+}
+
+/// A session that begins.
+pub struct Beginning {
+    /// Its id.
+    pub session: SessionId,
+    /// Whose it is.
+    pub user: UserId,
+    /// What the person calls from.
+    pub device: Device,
+    /// From where.
+    pub address: Option<IpAddr>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Begins a session.
+///
+/// # Errors
+/// Those of the database.
+pub async fn begin(db: &impl ConnectionTrait, beginning: Beginning) -> Result<(), DbErr> {
+    let Beginning { session, user, device, address, at } = beginning;
+    let row = session::ActiveModel {
+        id: Set(session),
+        user_id: Set(user),
+        device_id: Set(device.id),
+        device_name: Set(device.name),
+        platform: Set(device.platform),
+        address: Set(address.map(|address| address.to_string())),
+        user_agent: Set(None),
+        created_at: Set(at),
+        last_seen_at: Set(at),
+        revoked_at: Set(None),
+        revoke_reason: Set(None),
+    };
+    session::Entity::insert(row).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// Notes that a session is in use.
+///
+/// # Errors
+/// Those of the database.
+pub async fn touch(db: &impl ConnectionTrait, session: SessionId, now: Timestamp) -> Result<(), DbErr> {
+    let seen = session::ActiveModel { last_seen_at: Set(now), ..session::ActiveModel::default() };
+    session::Entity::update_many().set(seen).filter(session::COLUMN.id.eq(session)).exec(db).await?;
+    Ok(())
+}
+
+/// Ends a session, once; tells whether this was it. Whoever calls it closes its sockets.
+///
+/// # Errors
+/// Those of the database.
+pub async fn revoke(
+    db: &impl ConnectionTrait,
+    session: SessionId,
+    reason: &str,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let ended = session::ActiveModel {
+        revoked_at: Set(Some(now)),
+        revoke_reason: Set(Some(reason.to_owned())),
+        ..session::ActiveModel::default()
+    };
+    let live = session::COLUMN.id.eq(session).and(session::COLUMN.revoked_at.is_null());
+    Ok(session::Entity::update_many().set(ended).filter(live).exec(db).await?.rows_affected > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::testing::{FakeClock, Scratch};
+
+    async fn a_session(scratch: &Scratch, clock: &Arc<FakeClock>) -> Identity {
+        let clock: &dyn Clock = &**clock;
+        let (user, session, at) = (clock.user_id(), clock.session_id(), clock.now());
+        let beginning = Beginning { session, user, device: Device::default(), address: None, at };
+        begin(scratch.db.write(), beginning).await.unwrap();
+        Identity { user, session, expires_at: at.plus(Duration::from_secs(900)) }
+    }
+
+    fn code(outcome: Outcome<()>) -> Option<ErrorCode> {
+        outcome.err().map(|error| error.code())
+    }
+
+    #[actix_web::test]
+    async fn an_ended_session_acts_for_a_second_at_most() {
+        for scratch in Scratch::each().await {
+            let clock = FakeClock::new();
+            let identity = a_session(&scratch, &clock).await;
+            let [here, there] = [(), ()].map(|()| Sessions::new(scratch.db.clone(), clock.clone()));
+            for node in [&here, &there] {
+                assert_eq!(code(node.check(identity).await), None);
+            }
+            assert!(revoke(scratch.db.write(), identity.session, "test", clock.now()).await.unwrap());
+            assert!(!revoke(scratch.db.write(), identity.session, "again", clock.now()).await.unwrap());
+            here.forget(identity.session);
+            assert_eq!(code(here.check(identity).await), Some(ErrorCode::AuthSessionRevoked));
+            assert_eq!(code(there.check(identity).await), None, "what was asked a moment ago is believed");
+            clock.advance(FRESH);
+            assert_eq!(code(there.check(identity).await), Some(ErrorCode::AuthSessionRevoked));
+            scratch.drop().await;
+        }
+    }
+
+    #[actix_web::test]
+    async fn a_session_is_its_owners_alone_and_needs_a_token_that_is_not_over() {
+        let scratch = Scratch::sqlite().await;
+        let clock = FakeClock::new();
+        let sessions = Sessions::new(scratch.db.clone(), clock.clone());
+        let identity = a_session(&scratch, &clock).await;
+        let by_another = Identity { user: (&*clock as &dyn Clock).user_id(), ..identity };
+        let of_nobody = Identity { session: (&*clock as &dyn Clock).session_id(), ..identity };
+        for who in [by_another, of_nobody] {
+            assert_eq!(code(sessions.check(who).await), Some(ErrorCode::AuthSessionRevoked));
+        }
+        clock.advance(Duration::from_secs(900));
+        assert_eq!(code(sessions.check(identity).await), Some(ErrorCode::AuthTokenExpired));
+        scratch.drop().await;
+    }
+}

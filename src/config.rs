@@ -1,0 +1,555 @@
+//! The settings: typed sections, read from `config.toml` < `--config FILE` < `QUCKCHAT__SECTION__KEY` < arguments.
+//! Never a default: those stand in `config.toml`, which is compiled in.
+
+mod layers;
+mod rules;
+mod values;
+
+pub use layers::ConfigError;
+pub use rules::StandIn;
+pub use values::{DatabaseUrl, Secret};
+
+use actors::limits::Limits;
+use ipnet::IpNet;
+use layers::Layer;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use values::{addresses, duration, networks};
+
+/// The shipped settings: the base of every configuration, and the list of what can be set.
+const BASE: &str = include_str!("../config.toml");
+
+/// What a node is run with.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Whether stand-ins may serve.
+    pub profile: Profile,
+    /// The folder for what the node keeps.
+    pub data: PathBuf,
+    /// The doors.
+    pub gateway: Gateway,
+    /// The operator's door.
+    pub operations: Operations,
+    /// The rows.
+    pub database: Database,
+    /// The group commit.
+    pub journal: Journal,
+    /// What is alive.
+    pub rooms: Rooms,
+    /// What clients may ask for.
+    pub limits: ClientLimits,
+    /// The pace of sockets.
+    pub sockets: Sockets,
+    /// Who is there.
+    pub presence: Presence,
+    /// Signing in.
+    pub auth: Auth,
+    /// Who carries codes.
+    pub sms: Sms,
+    /// What other keys come from.
+    pub secrets: Secrets,
+    /// What is logged.
+    pub log: Log,
+}
+
+/// What a node is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// Serves from a clone, with stand-ins.
+    Development,
+    /// Refuses stand-ins and shipped secrets.
+    Production,
+}
+
+/// `[gateway]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Gateway {
+    /// Where REST and sockets are served.
+    pub listen: SocketAddr,
+    /// Threads that serve connections; 0 is one for each core. See `worker_count`.
+    pub workers: usize,
+    /// Connections that the system holds until they are accepted.
+    pub backlog: u32,
+    /// Networks of the proxies in front.
+    #[serde(with = "networks")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Origins of pages that may use this node, or `*`. See `allows_origin`.
+    pub allowed_origins: Vec<String>,
+    /// The largest body of a request.
+    pub body_bytes: usize,
+    /// How long shutting down may take.
+    #[serde(with = "duration")]
+    pub shutdown: Duration,
+}
+
+impl Gateway {
+    /// How many threads serve connections.
+    pub fn worker_count(&self) -> usize {
+        or_cores(self.workers)
+    }
+
+    /// Whether a page of `origin` may use this node, which the request names as `host` (its `Host`).
+    pub fn allows_origin(&self, origin: &str, host: Option<&str>) -> bool {
+        let of_this_host = match (origin.split_once("://"), host) {
+            (Some((_, origin_host)), Some(host)) => origin_host.eq_ignore_ascii_case(host),
+            _ => false,
+        };
+        of_this_host || self.allowed_origins.iter().any(|allowed| allowed == "*" || allowed == origin)
+    }
+}
+
+/// `[operations]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Operations {
+    /// Where health and metrics are served, if anywhere.
+    #[serde(with = "addresses")]
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[database]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    /// Empty is SQLite in the data folder. See `Config::database`.
+    pub url: DatabaseUrl,
+    /// SQLite: connections that read.
+    pub readers: u32,
+    /// PostgreSQL: connections at most.
+    pub connections: u32,
+    /// PostgreSQL: a statement is given up after this.
+    #[serde(with = "duration")]
+    pub statement_timeout: Duration,
+}
+
+/// `[journal]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Journal {
+    /// Transactions at once on PostgreSQL.
+    pub lanes: usize,
+    /// What may wait, in changes.
+    pub queue_items: usize,
+    /// What may wait, in bytes.
+    pub queue_bytes: usize,
+    /// The most changes of one transaction.
+    pub batch_items: usize,
+    /// How long what was committed stays listed.
+    #[serde(with = "duration")]
+    pub outbox_keep: Duration,
+}
+
+/// `[rooms]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rooms {
+    /// Threads that rooms live on; 0 is one for each core. See `arbiter_count`.
+    pub arbiters: usize,
+    /// A room without commands is closed after this.
+    #[serde(with = "duration")]
+    pub idle: Duration,
+    /// What may wait in one room, in commands.
+    pub queue_items: usize,
+    /// What may wait in one room, in bytes.
+    pub queue_bytes: usize,
+    /// How long early frames are held.
+    #[serde(with = "duration")]
+    pub gap_wait: Duration,
+    /// How often unreported changes are looked for.
+    #[serde(with = "duration")]
+    pub sweep: Duration,
+}
+
+impl Rooms {
+    /// How many threads rooms live on.
+    pub fn arbiter_count(&self) -> usize {
+        or_cores(self.arbiters)
+    }
+}
+
+/// `[limits]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClientLimits {
+    /// Members of a group.
+    pub participants: usize,
+    /// Different emoji on one message.
+    pub reactions: usize,
+    /// The largest frame from a client.
+    pub frame_bytes: usize,
+    /// The largest hello.
+    pub hello_bytes: usize,
+    /// Commands a second on one socket, over time.
+    pub commands_per_sec: u32,
+    /// Commands at once on one socket.
+    pub command_burst: u32,
+    /// Commands under way on one socket.
+    pub in_flight: usize,
+    /// Sockets of one user on this node.
+    pub sockets_per_user: usize,
+    /// Sockets of one address that have not said hello yet.
+    pub waiting_hellos_per_address: usize,
+    /// What may wait for one socket.
+    pub queue_bytes: usize,
+    /// The longest reply.
+    pub reply_bytes: usize,
+    /// REST requests of one user a second, over time.
+    pub rest_per_user_per_sec: u32,
+    /// REST requests of one user at once.
+    pub rest_per_user_burst: u32,
+    /// REST requests of one address a second, over time.
+    pub rest_per_address_per_sec: u32,
+    /// REST requests of one address at once.
+    pub rest_per_address_burst: u32,
+}
+
+/// `[sockets]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sockets {
+    /// The hello must come within this.
+    #[serde(with = "duration")]
+    pub hello_within: Duration,
+    /// How often a heartbeat is sent.
+    #[serde(with = "duration")]
+    pub heartbeat: Duration,
+    /// How long its answer may take.
+    #[serde(with = "duration")]
+    pub heartbeat_answer: Duration,
+}
+
+/// `[presence]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Presence {
+    /// How long somebody without a socket is still shown as there.
+    #[serde(with = "duration")]
+    pub grace: Duration,
+}
+
+/// `[auth]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    /// Access tokens' `iss`.
+    pub issuer: String,
+    /// Access tokens' `aud`.
+    pub audience: String,
+    /// An access token's life.
+    #[serde(with = "duration")]
+    pub access_ttl: Duration,
+    /// A refresh token's life.
+    #[serde(with = "duration")]
+    pub refresh_ttl: Duration,
+    /// How long a spent refresh token may come again.
+    #[serde(with = "duration")]
+    pub refresh_grace: Duration,
+    /// Access tokens whose check is remembered.
+    pub token_cache: u64,
+    /// A code's life.
+    #[serde(with = "duration")]
+    pub otp_ttl: Duration,
+    /// How often one code may be tried.
+    pub otp_tries: i32,
+    /// Codes to one number in an hour.
+    pub otp_per_hour: usize,
+    /// Codes to one number in a day.
+    pub otp_per_day: usize,
+}
+
+/// `[sms]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sms {
+    /// Who carries codes.
+    pub provider: SmsProvider,
+}
+
+/// Who carries codes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SmsProvider {
+    /// Nobody: they are printed in the log.
+    Log,
+}
+
+/// `[secrets]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Secrets {
+    /// What every other key comes from; empty is a file in the data folder.
+    pub master: Secret,
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// What is logged, as tracing's `EnvFilter` reads it.
+    pub filter: String,
+    /// How it is written.
+    pub format: LogFormat,
+}
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Pretty on a terminal, JSON elsewhere.
+    Auto,
+    /// For people.
+    Pretty,
+    /// For machines.
+    Json,
+}
+
+impl Config {
+    /// Reads the configuration: the shipped settings, `file` over them, then the environment, then `arguments`
+    /// (a key such as `gateway.listen`, and its value as text).
+    ///
+    /// # Errors
+    /// Every key that does not exist, or whose value is wrong, by name and with where it came from.
+    pub fn load(file: Option<&Path>, arguments: &[(&str, String)]) -> Result<Config, ConfigError> {
+        let mut over = Vec::new();
+        if let Some(path) = file {
+            let text = std::fs::read_to_string(path).map_err(|err| ConfigError::one(path.display(), err))?;
+            over.push(Layer::toml(&path.display().to_string(), &text)?);
+        }
+        over.push(Layer::environment(config::Environment::default())?);
+        over.push(Layer::texts("the arguments", arguments));
+        Config::layered(over)
+    }
+
+    /// The shipped settings as they are, for tests and tools.
+    ///
+    /// # Errors
+    /// None, as a test of this file holds.
+    pub fn shipped() -> Result<Config, ConfigError> {
+        Config::layered(Vec::new())
+    }
+
+    fn layered(over: Vec<Layer>) -> Result<Config, ConfigError> {
+        let config: Config = layers::merge(Layer::toml("config.toml", BASE)?, over)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// What `actors` keeps to.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            participants: self.limits.participants,
+            reactions: self.limits.reactions,
+            frame_bytes: self.limits.frame_bytes,
+            hello_bytes: self.limits.hello_bytes,
+            commands_per_sec: self.limits.commands_per_sec,
+            command_burst: self.limits.command_burst,
+            in_flight: self.limits.in_flight,
+            sockets_per_user: self.limits.sockets_per_user,
+            queue_bytes: self.limits.queue_bytes,
+            reply_bytes: self.limits.reply_bytes,
+            room_items: self.rooms.queue_items,
+            room_bytes: self.rooms.queue_bytes,
+            journal_items: self.journal.queue_items,
+            journal_bytes: self.journal.queue_bytes,
+            batch_items: self.journal.batch_items,
+            lanes: self.journal.lanes,
+            room_idle: self.rooms.idle,
+            gap_wait: self.rooms.gap_wait,
+            sweep: self.rooms.sweep,
+            hello_within: self.sockets.hello_within,
+            heartbeat: self.sockets.heartbeat,
+            heartbeat_answer: self.sockets.heartbeat_answer,
+            presence_grace: self.presence.grace,
+            outbox_keep: self.journal.outbox_keep,
+        }
+    }
+
+    /// How to open the database.
+    pub fn database(&self) -> entities::Options {
+        let in_data = || format!("sqlite://{}", self.data.join("quckchat.db").display());
+        let url = Some(self.database.url.expose()).filter(|url| !url.is_empty()).map_or_else(in_data, str::to_owned);
+        let max_connections =
+            if url.starts_with("sqlite:") { self.database.readers } else { self.database.connections };
+        entities::Options {
+            max_connections,
+            statement_timeout: self.database.statement_timeout,
+            ..entities::Options::new(url)
+        }
+    }
+
+    /// What is in effect, as TOML with the shipped comments; secrets are hidden.
+    pub fn to_toml(&self) -> String {
+        layers::rewrite(BASE, &serde_json::to_value(self).unwrap_or_default())
+    }
+}
+
+fn or_cores(count: usize) -> usize {
+    match count {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        chosen => chosen,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> Result<Config, ConfigError> {
+        Config::layered(vec![Layer::toml("node.toml", text)?])
+    }
+
+    fn environment(name: &str, value: &str) -> Result<Config, ConfigError> {
+        let variables = [(name.to_owned(), value.to_owned())].into_iter().collect();
+        Config::layered(vec![Layer::environment(config::Environment::default().source(Some(variables)))?])
+    }
+
+    #[test]
+    fn the_shipped_settings_are_whole_and_valid() {
+        let config = Config::shipped().unwrap();
+        assert_eq!(config.auth.refresh_ttl, Duration::from_secs(60 * 86_400));
+        assert_eq!(config.limits().gap_wait, Duration::from_millis(50));
+        assert_eq!(config.database().url, "sqlite://data/quckchat.db");
+        assert_eq!(config.database().max_connections, 4);
+    }
+
+    #[test]
+    fn later_layers_win() {
+        let text = |value: &str| value.to_owned();
+        let variables = [
+            (text("QUCKCHAT__LIMITS__REACTIONS"), text("7")),
+            (text("QUCKCHAT__GATEWAY__ALLOWED_ORIGINS"), text("https://a.example, https://b.example")),
+            (text("QUCKCHAT__SECRETS__MASTER"), text("0123456789012345678901234567890123")),
+            (text("QUCKCHAT_TEST_POSTGRES"), text("not ours to read")),
+        ];
+        let config = Config::layered(vec![
+            Layer::toml("node.toml", "data = 'there'\n[limits]\nreactions = 6\nin_flight = 64").unwrap(),
+            Layer::environment(config::Environment::default().source(Some(variables.into_iter().collect()))).unwrap(),
+            Layer::texts("the arguments", &[("data", text("here")), ("gateway.listen", text("[::1]:0"))]),
+        ])
+        .unwrap();
+        assert_eq!((config.limits.reactions, config.limits.in_flight), (7, 64));
+        assert_eq!(config.data, Path::new("here"));
+        assert_eq!(config.gateway.listen.to_string(), "[::1]:0");
+        assert_eq!(config.gateway.allowed_origins, ["https://a.example", "https://b.example"]);
+        // All digits, and yet a text to the last of them.
+        assert_eq!(config.secrets.master.expose().len(), 34);
+    }
+
+    #[test]
+    fn what_is_wrong_in_a_file_is_refused_by_name() {
+        for (text, key) in [
+            ("[rooms]\nidel = '5m'", "rooms.idel"),
+            ("[roms]\nidle = '5m'", "roms.idle"),
+            ("listen = '127.0.0.1:1'", "listen"),
+            ("gateway = 3", "gateway"),
+            ("[gateway.listen]\nport = 3", "gateway.listen.port"),
+            ("[limits]\nparticipants = 'many'", "limits.participants"),
+            ("[limits]\nparticipants = true", "limits.participants"),
+            ("[limits]\nparticipants = 1.5", "limits.participants"),
+            ("[limits]\nparticipants = -1", "limits.participants"),
+            ("[limits]\nparticipants = 1", "limits.participants"),
+            ("[sockets]\nheartbeat = 25", "sockets.heartbeat"),
+            ("[sockets]\nheartbeat = '25'", "sockets.heartbeat"),
+            ("[sockets]\nheartbeat = 'soon'", "sockets.heartbeat"),
+            ("[sockets]\nheartbeat = '-5s'", "sockets.heartbeat"),
+            ("[sockets]\nheartbeat = '1 month'", "sockets.heartbeat"),
+            ("[sockets]\nheartbeat = '0s'", "sockets.heartbeat"),
+            ("profile = 'staging'", "profile"),
+            ("[sms]\nprovider = 'pigeon'", "sms.provider"),
+            ("[gateway]\nlisten = 'localhost'", "gateway.listen"),
+            ("[operations]\nlisten = 'here'", "operations.listen"),
+            ("[gateway]\ntrusted_proxies = ['10.0.0.0/33']", "gateway.trusted_proxies"),
+            ("[gateway]\nallowed_origins = ['https://a.example/']", "gateway.allowed_origins"),
+            ("[gateway]\nallowed_origins = [1]", "gateway.allowed_origins"),
+            ("[database]\nurl = 'mysql://host/db'", "database.url"),
+            ("[secrets]\nmaster = 'short'", "secrets.master"),
+            ("[auth]\nissuer = ''", "auth.issuer"),
+            ("[auth]\notp_per_day = 1", "auth.otp_per_day"),
+            ("[limits]\nreply_bytes = 2_000_000", "limits.reply_bytes"),
+        ] {
+            let error = file(text).expect_err(text);
+            assert!(error.names(key), "{text}: {error}");
+            assert!(error.to_string().contains("node.toml") || !error.to_string().contains(" (in "), "{error}");
+        }
+        assert!(file("[limits").unwrap_err().to_string().contains("node.toml"));
+    }
+
+    #[test]
+    fn what_is_wrong_in_the_environment_is_refused_by_name() {
+        for (name, value, key) in [
+            ("QUCKCHAT__ROOMS__IDEL", "5m", "rooms.idel"),
+            ("QUCKCHAT__LISTEN", "127.0.0.1:1", "listen"),
+            ("QUCKCHAT__GATEWAY", "x", "gateway"),
+            ("QUCKCHAT__LIMITS__PARTICIPANTS", "many", "limits.participants"),
+            ("QUCKCHAT__LIMITS__PARTICIPANTS", "", "limits.participants"),
+            ("QUCKCHAT__ROOMS__IDLE", "300", "rooms.idle"),
+            ("QUCKCHAT__ROOMS__IDLE", "a while", "rooms.idle"),
+        ] {
+            let error = environment(name, value).expect_err(name);
+            assert!(error.names(key), "{name}: {error}");
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+
+    #[test]
+    fn production_refuses_stand_ins_and_shipped_secrets() {
+        let error = file("profile = 'production'\n[gateway]\nallowed_origins = ['*']").unwrap_err();
+        for key in ["sms.provider", "secrets.master", "gateway.allowed_origins"] {
+            assert!(error.names(key), "{error}");
+        }
+        assert!(!error.names("database.url"), "SQLite may serve: {error}");
+
+        let error = file(
+            "profile = 'production'
+            [secrets]
+            master = 'change-me-change-me-change-me-change-me'
+            [database]
+            url = 'postgres://quckchat:change-me@db/quckchat'",
+        )
+        .unwrap_err();
+        for key in ["secrets.master", "database.url"] {
+            assert!(error.names(key), "{error}");
+        }
+        assert!(!error.to_string().contains("change-me-change"), "{error}");
+    }
+
+    #[test]
+    fn what_is_printed_reads_back_and_hides_secrets() {
+        let master = "in-no-output-in-no-output-in-no-output";
+        let text = format!(
+            "[secrets]\nmaster = '{master}'\n[database]\nurl = 'postgres://ann:hid\"den@host:5/db'\n
+            [auth]\nrefresh_ttl = '36h'\n[gateway]\ntrusted_proxies = ['10.1.2.3', 'fd00::/8']"
+        );
+        let config = file(&text).unwrap();
+        let printed = config.to_toml();
+        assert!(!printed.contains(master) && !format!("{config:?}").contains(master), "{printed}");
+        assert!(!printed.contains("hid") && !format!("{config:?}").contains("hid\\\""), "{printed}");
+        assert!(printed.contains("postgres://ann:***@host:5/db"), "{printed}");
+        assert!(printed.contains("refresh_ttl = \"36h\""), "{printed}");
+        assert!(printed.contains(r#"trusted_proxies = ["10.1.2.3/32","fd00::/8"]"#), "{printed}");
+        assert_eq!(printed.lines().count(), BASE.lines().count());
+        let readable = printed.replace("master = \"***\"", "master = \"\"");
+        assert_eq!(file(&readable).unwrap().to_toml().replace("master = \"\"", "master = \"***\""), printed);
+    }
+
+    #[test]
+    fn origins_are_exact_and_the_own_host_always_may() {
+        let gateway = file("[gateway]\nallowed_origins = ['https://chat.example']").unwrap().gateway;
+        for (origin, host, allowed) in [
+            ("https://chat.example", Some("node.example"), true),
+            ("http://chat.example", Some("node.example"), false),
+            ("https://chat.example.evil", Some("node.example"), false),
+            ("http://localhost:3000", Some("localhost:3000"), true),
+            ("http://localhost:4000", Some("localhost:3000"), false),
+            ("null", Some("null"), false),
+            ("https://node.example", None, false),
+        ] {
+            assert_eq!(gateway.allows_origin(origin, host), allowed, "{origin} at {host:?}");
+        }
+    }
+}

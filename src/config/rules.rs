@@ -1,0 +1,175 @@
+//! Which values are allowed, and what production refuses.
+//! Never a correction: a wrong value is named, not replaced.
+
+use super::layers::ConfigError;
+use super::values::duration;
+use super::{Config, Profile, SmsProvider};
+use std::fmt::Display;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// A part of the node that serves development in place of the real one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StandIn {
+    /// The setting that chose it.
+    pub key: &'static str,
+    /// What it does, for the operator.
+    pub does: &'static str,
+}
+
+/// The fewest characters of a master secret: 128 bits, even if only hexadecimal digits are used.
+const MASTER_CHARACTERS: usize = 32;
+/// What every secret holds that we ever ship, in examples and compositions.
+const SHIPPED_SECRET: &str = "change-me";
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+impl Config {
+    /// Refuses what is out of range, and in production every stand-in and every shipped secret.
+    ///
+    /// # Errors
+    /// All that is wrong, by key.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let mut wrong = ConfigError::none();
+        self.check_numbers(&mut wrong);
+        self.check_durations(&mut wrong);
+        self.check_texts(&mut wrong);
+        if self.profile == Profile::Production {
+            self.check_production(&mut wrong);
+        }
+        wrong.or_ok()
+    }
+
+    /// The stand-ins that serve this node.
+    pub fn stand_ins(&self) -> Vec<StandIn> {
+        let mut found = Vec::new();
+        if self.sms.provider == SmsProvider::Log {
+            found.push(StandIn { key: "sms.provider", does: "one-time codes are printed in the log, not sent" });
+        }
+        if self.secrets.master.is_empty() {
+            found.push(StandIn { key: "secrets.master", does: "the master secret is a file in the data folder" });
+        }
+        if self.gateway.allowed_origins.iter().any(|origin| origin == "*") {
+            found.push(StandIn { key: "gateway.allowed_origins", does: "pages of every origin may use this node" });
+        }
+        found
+    }
+
+    fn check_numbers(&self, wrong: &mut ConfigError) {
+        const MANY: usize = 100_000_000;
+        const RATE: RangeInclusive<u32> = 1..=100_000_000;
+        let limits = &self.limits;
+        within(wrong, "gateway.workers", self.gateway.workers, 0..=1024);
+        within(wrong, "gateway.backlog", self.gateway.backlog, 1..=1 << 16);
+        within(wrong, "gateway.body_bytes", self.gateway.body_bytes, 16 * KIB..=64 * MIB);
+        within(wrong, "database.readers", self.database.readers, 1..=256);
+        within(wrong, "database.connections", self.database.connections, 2..=10_000);
+        within(wrong, "journal.lanes", self.journal.lanes, 1..=64);
+        within(wrong, "journal.queue_items", self.journal.queue_items, 1..=MANY);
+        within(wrong, "journal.queue_bytes", self.journal.queue_bytes, MIB..=1 << 34);
+        within(wrong, "journal.batch_items", self.journal.batch_items, 1..=4096);
+        within(wrong, "rooms.arbiters", self.rooms.arbiters, 0..=1024);
+        within(wrong, "rooms.queue_items", self.rooms.queue_items, 1..=MANY);
+        within(wrong, "rooms.queue_bytes", self.rooms.queue_bytes, 64 * KIB..=1 << 34);
+        within(wrong, "limits.participants", limits.participants, 2..=1_000_000);
+        within(wrong, "limits.reactions", limits.reactions, 1..=1000);
+        within(wrong, "limits.frame_bytes", limits.frame_bytes, 16 * KIB..=16 * MIB);
+        within(wrong, "limits.hello_bytes", limits.hello_bytes, 16 * KIB..=16 * MIB);
+        within(wrong, "limits.commands_per_sec", limits.commands_per_sec, RATE);
+        within(wrong, "limits.command_burst", limits.command_burst, RATE);
+        within(wrong, "limits.in_flight", limits.in_flight, 1..=MANY);
+        within(wrong, "limits.sockets_per_user", limits.sockets_per_user, 1..=MANY);
+        within(wrong, "limits.waiting_hellos_per_address", limits.waiting_hellos_per_address, 1..=MANY);
+        within(wrong, "limits.queue_bytes", limits.queue_bytes, 64 * KIB..=1 << 30);
+        within(wrong, "limits.reply_bytes", limits.reply_bytes, 32 * KIB..=limits.queue_bytes);
+        within(wrong, "limits.rest_per_user_per_sec", limits.rest_per_user_per_sec, RATE);
+        within(wrong, "limits.rest_per_user_burst", limits.rest_per_user_burst, RATE);
+        within(wrong, "limits.rest_per_address_per_sec", limits.rest_per_address_per_sec, RATE);
+        within(wrong, "limits.rest_per_address_burst", limits.rest_per_address_burst, RATE);
+        within(wrong, "auth.token_cache", self.auth.token_cache, 1..=100_000_000);
+        within(wrong, "auth.otp_tries", self.auth.otp_tries, 1..=10);
+        within(wrong, "auth.otp_per_hour", self.auth.otp_per_hour, 1..=1000);
+        within(wrong, "auth.otp_per_day", self.auth.otp_per_day, self.auth.otp_per_hour..=10_000);
+    }
+
+    fn check_durations(&self, wrong: &mut ConfigError) {
+        let (database, journal, rooms) = (&self.database, &self.journal, &self.rooms);
+        let (sockets, auth) = (&self.sockets, &self.auth);
+        lasts(wrong, "gateway.shutdown", self.gateway.shutdown, SECOND..=10 * MINUTE);
+        lasts(wrong, "database.statement_timeout", database.statement_timeout, SECOND..=10 * MINUTE);
+        lasts(wrong, "journal.outbox_keep", journal.outbox_keep, MINUTE..=30 * DAY);
+        lasts(wrong, "rooms.idle", rooms.idle, SECOND..=DAY);
+        lasts(wrong, "rooms.gap_wait", rooms.gap_wait, Duration::from_millis(1)..=5 * SECOND);
+        lasts(wrong, "rooms.sweep", rooms.sweep, SECOND / 10..=10 * MINUTE);
+        lasts(wrong, "sockets.hello_within", sockets.hello_within, SECOND / 10..=MINUTE);
+        lasts(wrong, "sockets.heartbeat", sockets.heartbeat, SECOND..=10 * MINUTE);
+        lasts(wrong, "sockets.heartbeat_answer", sockets.heartbeat_answer, SECOND..=10 * MINUTE);
+        lasts(wrong, "presence.grace", self.presence.grace, Duration::ZERO..=10 * MINUTE);
+        lasts(wrong, "auth.access_ttl", auth.access_ttl, 10 * SECOND..=DAY);
+        lasts(wrong, "auth.refresh_ttl", auth.refresh_ttl, HOUR..=400 * DAY);
+        lasts(wrong, "auth.refresh_grace", auth.refresh_grace, Duration::ZERO..=HOUR);
+        lasts(wrong, "auth.otp_ttl", auth.otp_ttl, 10 * SECOND..=HOUR);
+    }
+
+    fn check_texts(&self, wrong: &mut ConfigError) {
+        if self.data.as_os_str().is_empty() {
+            wrong.add("data", "must name a folder");
+        }
+        for (key, text) in [("auth.issuer", &self.auth.issuer), ("auth.audience", &self.auth.audience)] {
+            if text.trim().is_empty() {
+                wrong.add(key, "must not be empty");
+            }
+        }
+        for origin in self.gateway.allowed_origins.iter().filter(|origin| !is_origin(origin)) {
+            wrong.add("gateway.allowed_origins", format!("{origin:?} is no origin; write https://host or https://host:port"));
+        }
+        let url = self.database.url.expose();
+        let known = ["sqlite://", "postgres://", "postgresql://"];
+        if !url.is_empty() && !known.iter().any(|scheme| url.starts_with(scheme)) {
+            wrong.add("database.url", "must begin with sqlite:// or postgres://, or be empty");
+        }
+        let master = &self.secrets.master;
+        if !master.is_empty() && master.expose().chars().count() < MASTER_CHARACTERS {
+            wrong.add("secrets.master", format!("must have {MASTER_CHARACTERS} characters at least"));
+        }
+    }
+
+    fn check_production(&self, wrong: &mut ConfigError) {
+        for stand_in in self.stand_ins() {
+            wrong.add(stand_in.key, format!("a stand-in, which production refuses: {}", stand_in.does));
+        }
+        let secrets = [("secrets.master", self.secrets.master.expose()), ("database.url", self.database.url.expose())];
+        for (key, secret) in secrets {
+            if secret.to_lowercase().contains(SHIPPED_SECRET) {
+                wrong.add(key, "a shipped secret, which production refuses");
+            }
+        }
+    }
+}
+
+fn within<T: PartialOrd + Display>(wrong: &mut ConfigError, key: &str, value: T, range: RangeInclusive<T>) {
+    if !range.contains(&value) {
+        wrong.add(key, format!("{value} is not in {} to {}", range.start(), range.end()));
+    }
+}
+
+fn lasts(wrong: &mut ConfigError, key: &str, value: Duration, range: RangeInclusive<Duration>) {
+    if !range.contains(&value) {
+        let [value, start, end] = [value, *range.start(), *range.end()].map(duration::print);
+        wrong.add(key, format!("{value} is not in {start} to {end}"));
+    }
+}
+
+/// Whether a text is an origin as browsers send it: a scheme, a host and perhaps a port, in lower case.
+fn is_origin(text: &str) -> bool {
+    let Some(("http" | "https", host)) = text.split_once("://") else {
+        return text == "*";
+    };
+    !host.is_empty()
+        && host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-:[]_".contains(&b))
+}

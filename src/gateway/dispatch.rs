@@ -1,0 +1,285 @@
+//! The one wrapper around every command, whatever its door: access, limits, metrics, audit.
+//! Never a rule of a domain: those stand behind `Run`.
+
+use crate::app::App;
+use actors::caller::{Caller, Dispatch, Identity};
+use actors::protocol::command::*;
+use actors::protocol::{Access, Command, Doors, Error, ErrorCode, Fault, Outcome, Refusal};
+use futures_util::future::LocalBoxFuture;
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+use serde_json::value::RawValue;
+use std::rc::Rc;
+use std::time::Instant;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+/// What serves a command.
+#[allow(async_fn_in_trait, reason = "handlers run on one thread; nobody names the future")]
+pub trait Run: Command {
+    /// Serves it. The wrapper has checked access, door and values.
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<Self::Reply>;
+}
+
+impl App {
+    /// Serves a command that a door has read.
+    pub async fn dispatch<C: Run>(&self, caller: &Caller, command: C) -> Outcome<C::Reply> {
+        self.wrapped(caller, Ok(command)).await
+    }
+
+    async fn wrapped<C: Run>(&self, caller: &Caller, command: Outcome<C>) -> Outcome<C::Reply> {
+        let started = Instant::now();
+        let outcome = match command {
+            Ok(command) => self.serve(caller, command).await,
+            Err(error) => Err(error),
+        };
+        let refused = outcome.as_ref().err().map(Error::code);
+        self.metrics.command(C::NAME, caller.door, started.elapsed(), refused);
+        if let Err(Error::Fault(fault)) = &outcome {
+            tracing::error!(command = C::NAME, request_id = %caller.request_id, error = %fault, "command failed");
+        }
+        outcome
+    }
+
+    async fn serve<C: Run>(&self, caller: &Caller, command: C) -> Outcome<C::Reply> {
+        if !C::DOORS.serve(C::NAME, caller.door) {
+            return Err(ErrorCode::RequestWrongDoor.into());
+        }
+        match C::ACCESS {
+            Access::Public => {}
+            Access::User => self.sessions.check(caller.identity()?).await?,
+        }
+        command.check()?;
+        command.run(self, caller).await
+    }
+}
+
+/// One command, as the sockets find it by name.
+pub struct Served {
+    /// `domain.name`.
+    pub name: &'static str,
+    /// Who may call it.
+    pub access: Access,
+    /// Where it is served.
+    pub doors: Doors,
+    /// What it asks and what it answers, for the document.
+    pub shapes: fn() -> Shapes,
+    call: fn(Rc<App>, Caller, &RawValue) -> Answer,
+}
+
+/// A command's reply as JSON, once it is there.
+type Answer = LocalBoxFuture<'static, Outcome<Box<RawValue>>>;
+
+/// A command's request and reply as JSON schemas, and the schemas that these refer to by name.
+pub struct Shapes {
+    /// The request.
+    pub request: RefOr<Schema>,
+    /// The reply.
+    pub reply: RefOr<Schema>,
+    /// By name, what both refer to.
+    pub named: Vec<(String, RefOr<Schema>)>,
+}
+
+impl Served {
+    const fn of<C: Run + ToSchema>() -> Served
+    where
+        C::Reply: ToSchema,
+    {
+        Served { name: C::NAME, access: C::ACCESS, doors: C::DOORS, shapes: shapes::<C>, call: call::<C> }
+    }
+}
+
+fn shapes<C: Run + ToSchema>() -> Shapes
+where
+    C::Reply: ToSchema,
+{
+    let mut named = Vec::new();
+    C::schemas(&mut named);
+    C::Reply::schemas(&mut named);
+    Shapes { request: C::schema(), reply: C::Reply::schema(), named }
+}
+
+fn call<C: Run>(app: Rc<App>, caller: Caller, data: &RawValue) -> Answer {
+    // Read before the future is made: the frame's bytes are not kept. At the wrong door values do not matter.
+    let command = match C::DOORS.serve(C::NAME, caller.door) {
+        true => read::<C>(data.get().as_bytes()),
+        false => Err(ErrorCode::RequestWrongDoor.into()),
+    };
+    Box::pin(async move {
+        let reply = app.wrapped(&caller, command).await?;
+        serde_json::value::to_raw_value(&reply).map_err(|e| Error::Fault(Fault::new(e)))
+    })
+}
+
+/// Reads a JSON object; what is wrong with it is refused by the field's name. `null` is an object without fields.
+pub fn read<T: DeserializeOwned>(json: &[u8]) -> Outcome<T> {
+    let json = match json.trim_ascii() {
+        b"null" => b"{}",
+        json => json,
+    };
+    // Serde would take an array too, field by field.
+    if json.first() != Some(&b'{') {
+        return Err(ErrorCode::RequestMalformed.into());
+    }
+    // The quick reader first; the one that knows where it is only for those that fail.
+    serde_json::from_slice(json).or_else(|_| {
+        let mut reader = serde_json::Deserializer::from_slice(json);
+        let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| match error.inner().classify() {
+            Category::Data => mistyped(&error.path().to_string(), &error.inner().to_string()),
+            Category::Syntax | Category::Eof | Category::Io => ErrorCode::RequestMalformed.into(),
+        })?;
+        reader.end().map_err(|_| ErrorCode::RequestMalformed)?;
+        Ok(value)
+    })
+}
+
+/// The refusal of a value by what serde says: `path` to where it was, `.` at the top, and `message`.
+pub fn mistyped(path: &str, message: &str) -> Error {
+    let message = message.split(" at line ").next().unwrap_or_default();
+    // What is missing or given twice is reported at its parent; serde names it in backquotes.
+    let named = ["missing field `", "duplicate field `"].iter().find_map(|said| message.strip_prefix(said));
+    let named = named.and_then(|rest| rest.split('`').next());
+    let field = match (named, path) {
+        (Some(name), ".") => name.to_owned(),
+        (Some(name), parent) => format!("{parent}.{name}"),
+        (None, ".") => return Refusal::new(ErrorCode::RequestMalformed).saying(shortened(message)).into(),
+        (None, path) => path.to_owned(),
+    };
+    Refusal::invalid(field, shortened(message)).into()
+}
+
+/// Serde quotes what was sent, however long it is.
+fn shortened(message: &str) -> String {
+    const MOST: usize = 200;
+    if message.len() <= MOST {
+        return message.to_owned();
+    }
+    format!("{}...", &message[..message.floor_char_boundary(MOST)])
+}
+
+/// Every command of this node, once.
+pub const COMMANDS: &[Served] = &[
+    Served::of::<SendOtp>(),
+    Served::of::<VerifyOtp>(),
+    Served::of::<RefreshToken>(),
+    Served::of::<Renew>(),
+    Served::of::<Logout>(),
+    Served::of::<GetProfile>(),
+    Served::of::<UpdateProfile>(),
+    Served::of::<SearchUsers>(),
+    Served::of::<UserChanges>(),
+    Served::of::<CreateConversation>(),
+    Served::of::<GetConversation>(),
+    Served::of::<ConversationsByUser>(),
+    Served::of::<ListParticipants>(),
+    Served::of::<AddParticipant>(),
+    Served::of::<RemoveParticipant>(),
+    Served::of::<LeaveConversation>(),
+    Served::of::<SetRole>(),
+    Served::of::<TransferOwnership>(),
+    Served::of::<UpdateConversation>(),
+    Served::of::<UpdateMine>(),
+    Served::of::<SendMessage>(),
+    Served::of::<MessagesByConversation>(),
+    Served::of::<Changes>(),
+    Served::of::<GetMessage>(),
+    Served::of::<EditMessage>(),
+    Served::of::<DeleteMessage>(),
+    Served::of::<AddReaction>(),
+    Served::of::<RemoveReaction>(),
+    Served::of::<MarkRead>(),
+    Served::of::<MarkDelivered>(),
+    Served::of::<Typing>(),
+    Served::of::<SetPresence>(),
+    Served::of::<GetPresence>(),
+    Served::of::<WatchPresence>(),
+    Served::of::<UnwatchPresence>(),
+];
+
+/// The sockets' way to the commands.
+pub struct ByName(pub Rc<App>);
+
+impl Dispatch for ByName {
+    fn call(&self, caller: Caller, name: &str, data: &RawValue) -> LocalBoxFuture<'static, Outcome<Box<RawValue>>> {
+        // Thirty-odd names: a scan that compares lengths first beats a map.
+        match COMMANDS.iter().find(|served| served.name == name) {
+            Some(served) => (served.call)(self.0.clone(), caller, data),
+            None => Box::pin(std::future::ready(Err(ErrorCode::RequestUnknownCommand.into()))),
+        }
+    }
+
+    fn authenticate(&self, token: &str) -> Outcome<Identity> {
+        self.0.auth.tokens.verify(token, self.0.clock.now())
+    }
+}
+
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused<T: DeserializeOwned>(json: impl AsRef<[u8]>) -> (ErrorCode, Option<String>) {
+        match read::<T>(json.as_ref()) {
+            Err(Error::Refused(refusal)) => (refusal.code, refusal.field.map(|field| field.into_owned())),
+            _ => panic!("not refused"),
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let id = "01990000-0000-7000-8000-000000000001";
+        for (json, field) in [
+            (r#"{}"#.to_owned(), "conversationId"),
+            ("null".to_owned(), "conversationId"),
+            (r#"{"conversationId":7,"text":"x","clientId":"c"}"#.to_owned(), "conversationId"),
+            (r#"{"conversationId":"x","text":"x","clientId":"c"}"#.to_owned(), "conversationId"),
+            (format!(r#"{{"conversationId":"{id}","text":["x"],"clientId":"c"}}"#), "text"),
+            (format!(r#"{{"conversationId":"{id}","text":"x"}}"#), "clientId"),
+            (format!(r#"{{"conversationId":"{id}","text":"x","text":"y","clientId":"c"}}"#), "text"),
+        ] {
+            let invalid = (ErrorCode::RequestInvalid, Some(field.to_owned()));
+            assert_eq!(refused::<SendMessage>(&json), invalid, "{json}");
+        }
+        let device = r#"{"verificationId":"v","code":"123456","device":{"name":1}}"#;
+        assert_eq!(refused::<VerifyOtp>(device), (ErrorCode::RequestInvalid, Some("device.name".to_owned())));
+        let second = format!(r#"{{"userIds":["{id}",2]}}"#);
+        assert_eq!(refused::<GetPresence>(second), (ErrorCode::RequestInvalid, Some("userIds[1]".to_owned())));
+    }
+
+    #[test]
+    fn what_is_no_json_object_is_malformed() {
+        let cut = r#"{"text":"x""#;
+        let array = r#"["01990000-0000-7000-8000-000000000001","x","c"]"#;
+        let trailing = r#"{"userIds":[]} x"#;
+        for json in ["", "x", "7", cut, array] {
+            assert_eq!(refused::<SendMessage>(json), (ErrorCode::RequestMalformed, None), "{json}");
+        }
+        assert_eq!(refused::<GetPresence>(trailing), (ErrorCode::RequestMalformed, None));
+        assert_eq!(refused::<EditMessage>(b"{\"text\":\"\xff\"}"), (ErrorCode::RequestMalformed, None));
+    }
+
+    #[test]
+    fn unknown_fields_are_ignored_and_null_is_absent() {
+        let page: ConversationsByUser = read(br#" {"limit":null,"mood":"fine"} "#).unwrap();
+        assert_eq!((page.limit, page.cursor), (None, None));
+        assert!(read::<ConversationsByUser>(b"null").is_ok());
+    }
+
+    #[test]
+    fn what_was_sent_is_not_quoted_at_length() {
+        let json = format!(r#"{{"messageId":"{}","text":"x"}}"#, "é".repeat(50_000));
+        let Err(Error::Refused(refusal)) = read::<EditMessage>(json.as_bytes()) else { panic!("not refused") };
+        assert!(refusal.message.len() < 300);
+    }
+
+    #[test]
+    fn every_command_of_the_protocol_is_served_once() {
+        let source = include_str!("../../actors/src/protocol/command.rs");
+        let declared = source.lines().filter_map(|line| line.strip_prefix("command!("));
+        let mut declared: Vec<_> = declared.filter_map(|line| line.split('"').nth(1)).collect();
+        let mut served: Vec<_> = COMMANDS.iter().map(|served| served.name).collect();
+        declared.sort_unstable();
+        served.sort_unstable();
+        assert_eq!(declared, served);
+    }
+}

@@ -1,0 +1,10 @@
+//! The doors: what comes in by REST and by WebSocket, who may, how often, and how it is answered.
+//! Never a rule of a domain: a door reads a command and hands it to the one wrapper.
+
+pub mod dispatch;
+pub mod error;
+pub mod extract;
+pub mod limits;
+pub mod openapi;
+pub mod router;
+pub mod socket;

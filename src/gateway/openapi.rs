@@ -1,0 +1,285 @@
+//! One document for all doors (OpenAPI 3.1): the routes, and the frames of the sockets.
+//! Never a rule: what it says of access and shapes comes from the commands themselves.
+
+use super::dispatch::{COMMANDS, Served};
+use super::error::{PROBLEM_JSON, Problem};
+use crate::{conversations, health, messages, presence};
+use actors::protocol::command::{Access, Hello};
+use actors::protocol::{ErrorCode, error, event, view};
+use std::collections::BTreeMap;
+use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{Components, Content, OpenApi as OpenApiDocument, Ref, RefOr, Response};
+use utoipa::{OpenApi, ToSchema};
+
+/// The path under which REST is served.
+pub const BASE: &str = "/api/v1";
+
+const BEARER: &str = "bearer";
+
+#[derive(OpenApi)]
+#[openapi(info(title = "QuckChat", description = include_str!("sockets.md")))]
+struct Head;
+
+/// Each slice's routes.
+const SLICES: &[fn() -> OpenApiDocument] = &[
+    conversations::Paths::openapi,
+    messages::Paths::openapi,
+    presence::Paths::openapi,
+    health::Paths::openapi,
+];
+
+/// What a command may be refused with, beyond what its access, path, query and body bring along.
+const REFUSALS: &[(&str, &[ErrorCode])] = {
+    use ErrorCode::*;
+    &[
+        ("auth.sendOtp", &[AuthOtpBudget]),
+        ("auth.verifyOtp", &[AuthOtpInvalid, AuthOtpExpired, AuthOtpExhausted]),
+        ("auth.refreshToken", &[AuthRefreshInvalid, AuthRefreshReused, RequestForbiddenOrigin]),
+        ("auth.logout", &[AuthRefreshInvalid, RequestForbiddenOrigin]),
+        ("users.getProfile", &[UserNotFound]),
+        ("users.updateProfile", &[UserNotFound, UserUsernameTaken, AuthForbidden]),
+        ("conversations.create", &[UserNotFound, ConversationFull, ConversationClientIdConflict, ConversationBusy]),
+        ("conversations.addParticipant", &[UserNotFound, ConversationForbidden, ConversationNotAGroup, ConversationFull]),
+        ("conversations.removeParticipant", &[ConversationForbidden, ConversationNotAGroup, ConversationLastOwner]),
+        ("conversations.leave", &[ConversationNotAGroup, ConversationLastOwner, ConversationBusy]),
+        ("conversations.setRole", &[ConversationForbidden, ConversationNotAGroup, ConversationLastOwner]),
+        ("conversations.transferOwnership", &[ParticipantNotFound, ConversationForbidden, ConversationNotAGroup]),
+        ("conversations.update", &[ConversationForbidden, ConversationNotAGroup, ConversationBusy]),
+        ("messages.send", &[MessageNotFound, MessageClientIdConflict, ConversationBusy]),
+        ("messages.edit", &[ConversationForbidden, MessageDeleted, ConversationBusy]),
+        ("messages.delete", &[ConversationForbidden, ConversationBusy]),
+        ("messages.addReaction", &[MessageDeleted, MessageTooManyReactions, ConversationBusy]),
+        ("messages.removeReaction", &[MessageDeleted, ConversationBusy]),
+    ]
+};
+
+/// The document.
+pub fn document() -> OpenApiDocument {
+    let mut document = Head::openapi();
+    SLICES.iter().for_each(|slice| document.merge(slice()));
+    let paths = std::mem::take(&mut document.paths.paths);
+    document.paths.paths = paths.into_iter().map(|(path, item)| (under_base(path), completed(item))).collect();
+
+    let mut components = document.components.take().unwrap_or_default();
+    let token = "An access token (RFC 9068), from `auth.verifyOtp` or `auth.refreshToken`.";
+    let scheme = Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").description(Some(token)).build();
+    components.add_security_scheme(BEARER, SecurityScheme::Http(scheme));
+    add_frames(&mut components);
+    COMMANDS.iter().for_each(|served| add_command(&mut components, served));
+    document.components = Some(components);
+    document
+}
+
+/// What `path` takes, as the `Allow` header says it.
+pub fn methods(item: &PathItem) -> impl Iterator<Item = &'static str> {
+    [
+        ("GET", &item.get),
+        ("POST", &item.post),
+        ("PUT", &item.put),
+        ("PATCH", &item.patch),
+        ("DELETE", &item.delete),
+    ]
+    .into_iter()
+    .filter_map(|(method, operation)| operation.as_ref().map(|_| method))
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
+}
+
+fn under_base(path: String) -> String {
+    match path.starts_with("/.well-known/") || path.starts_with(BASE) {
+        true => path,
+        false => format!("{BASE}{path}"),
+    }
+}
+
+/// Says of each operation what follows from its command.
+fn completed(mut item: PathItem) -> PathItem {
+    for operation in operations(&mut item) {
+        let name = operation.operation_id.clone().unwrap_or_default();
+        match COMMANDS.iter().find(|served| served.name == name) {
+            Some(served) => complete(operation, served),
+            // Probes and keys are no commands. What looks like a command and is none stays, for the test to find.
+            None if !name.contains('.') => {
+                operation.operation_id = None;
+                operation.security = Some(Vec::new());
+            }
+            None => {}
+        }
+    }
+    item
+}
+
+fn complete(operation: &mut Operation, served: &Served) {
+    operation.security = Some(match served.access {
+        Access::Public => Vec::new(),
+        Access::User => vec![SecurityRequirement::new(BEARER, [] as [&str; 0])],
+    });
+    let mut by_status = BTreeMap::<u16, Vec<&str>>::new();
+    for code in refusals(operation, served) {
+        let codes = by_status.entry(code.status()).or_default();
+        if !codes.contains(&code.as_str()) {
+            codes.push(code.as_str());
+        }
+    }
+    for (status, codes) in by_status {
+        let codes: Vec<_> = codes.into_iter().map(|code| format!("`{code}`")).collect();
+        let problem = Content::new(Some(Ref::from_schema_name(Problem::name())));
+        let response = Response::builder().description(codes.join(", ")).content(PROBLEM_JSON, problem).build();
+        operation.responses.responses.entry(status.to_string()).or_insert(RefOr::T(response));
+    }
+}
+
+/// Every code that the operation may answer with.
+fn refusals(operation: &Operation, served: &Served) -> Vec<ErrorCode> {
+    use ErrorCode::*;
+    let mut codes = vec![RequestRateLimited, ServerUnavailable];
+    if served.access == Access::User {
+        codes.extend([AuthUnauthenticated, AuthTokenExpired, AuthSessionRevoked]);
+    }
+    if operation.request_body.is_some() {
+        codes.extend([RequestMalformed, RequestInvalid, RequestTooLarge, RequestUnsupportedMediaType]);
+    }
+    for parameter in operation.parameters.iter().flatten() {
+        let RefOr::T(parameter) = parameter else { continue };
+        match (&parameter.parameter_in, parameter.name.as_str()) {
+            (ParameterIn::Path, "conversationId") => codes.push(ConversationNotFound),
+            (ParameterIn::Path, "messageId") => codes.push(MessageNotFound),
+            (ParameterIn::Path, "userId") if served.name.starts_with("conversations.") => codes.push(ParticipantNotFound),
+            (ParameterIn::Path, "emoji") | (ParameterIn::Query, _) => codes.push(RequestInvalid),
+            _ => {}
+        }
+    }
+    codes.extend(REFUSALS.iter().filter(|(name, _)| *name == served.name).flat_map(|(_, codes)| *codes));
+    codes
+}
+
+/// What a socket hears and says besides commands.
+fn add_frames(components: &mut Components) {
+    add::<Problem>(components);
+    add::<error::Body>(components);
+    add::<Hello>(components);
+    add::<event::Ready>(components);
+    add::<event::Heads>(components);
+    add::<event::Heartbeat>(components);
+    add::<event::Drain>(components);
+    add::<event::Typist>(components);
+    add::<event::Receipt>(components);
+    add::<event::SessionRevoked>(components);
+    add::<event::ConversationChanges>(components);
+    add::<view::Presence>(components);
+    add::<view::Item>(components);
+    add::<view::UserItem>(components);
+    let mut named = Vec::new();
+    event::Event::<view::Item>::schemas(&mut named);
+    components.schemas.extend(named);
+    let event = <event::Event<view::Item> as utoipa::PartialSchema>::schema();
+    components.schemas.insert("Event".to_owned(), event);
+}
+
+fn add<T: ToSchema>(components: &mut Components) {
+    let mut named = Vec::new();
+    T::schemas(&mut named);
+    components.schemas.extend(named);
+    components.schemas.insert(T::name().into_owned(), T::schema());
+}
+
+/// A command's request under its name, and its reply under that and `.reply`.
+fn add_command(components: &mut Components, served: &Served) {
+    let shapes = (served.shapes)();
+    components.schemas.extend(shapes.named);
+    components.schemas.insert(served.name.to_owned(), shapes.request);
+    components.schemas.insert(format!("{}.reply", served.name), shapes.reply);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use actors::protocol::Door;
+    use serde_json::Value;
+
+    fn json() -> Value {
+        serde_json::to_value(document()).unwrap()
+    }
+
+    fn each_operation(document: &Value) -> impl Iterator<Item = (&String, &String, &Value)> {
+        let paths = document["paths"].as_object().unwrap();
+        paths.iter().flat_map(|(path, item)| {
+            let operations = item.as_object().unwrap().iter();
+            operations.map(move |(method, operation)| (path, method, operation))
+        })
+    }
+
+    #[test]
+    fn commands_routes_and_dispatch_are_one() {
+        let document = json();
+        let operations = each_operation(&document);
+        let mut routes: Vec<_> = operations.filter_map(|(_, _, operation)| operation["operationId"].as_str()).collect();
+        let mut commands: Vec<_> =
+            COMMANDS.iter().filter(|served| served.doors.serve(served.name, Door::Rest)).map(|served| served.name).collect();
+        routes.sort_unstable();
+        commands.sort_unstable();
+        assert_eq!(routes, commands);
+    }
+
+    #[test]
+    fn every_command_of_the_sockets_has_its_schemas() {
+        let document = json();
+        let schemas = document["components"]["schemas"].as_object().unwrap();
+        for served in COMMANDS {
+            assert!(schemas.contains_key(served.name), "{}", served.name);
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        fn walk<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+            match value {
+                Value::Object(fields) => {
+                    found.extend(fields.get("$ref").and_then(Value::as_str));
+                    fields.values().for_each(|field| walk(field, found));
+                }
+                Value::Array(items) => items.iter().for_each(|item| walk(item, found)),
+                _ => {}
+            }
+        }
+        let document = json();
+        let mut found = Vec::new();
+        walk(&document, &mut found);
+        assert!(!found.is_empty());
+        for reference in found {
+            let pointer = reference.strip_prefix('#').expect(reference);
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+        }
+    }
+
+    #[test]
+    fn every_operation_says_who_may_and_how_it_is_refused() {
+        let document = json();
+        assert_eq!(document["openapi"].as_str().map(|version| &version[..4]), Some("3.1."));
+        for (path, method, operation) in each_operation(&document) {
+            assert!(path.starts_with(BASE) || path.starts_with("/.well-known/"), "{path}");
+            assert!(operation["security"].is_array(), "{method} {path}");
+            assert!(operation["summary"].is_string(), "{method} {path}");
+            if operation["operationId"].is_string() {
+                let limited = &operation["responses"]["429"]["content"][PROBLEM_JSON]["schema"]["$ref"];
+                assert_eq!(limited, "#/components/schemas/Problem", "{method} {path}");
+            }
+        }
+        let send = &document["paths"]["/api/v1/conversations/{conversationId}/messages"]["post"];
+        assert_eq!(send["security"][0][BEARER], Value::Array(Vec::new()));
+        assert_eq!(send["responses"]["404"]["description"], "`conversation.not_found`, `message.not_found`");
+        for status in ["200", "201", "400", "401", "409", "413", "415", "422", "503"] {
+            assert!(send["responses"][status].is_object(), "{status}");
+        }
+    }
+
+    #[test]
+    fn refusals_are_of_commands_that_exist() {
+        for (name, _) in REFUSALS {
+            assert!(COMMANDS.iter().any(|served| served.name == *name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,340 @@
+//! Whether the node lives, is ready, and how each of its services is: for balancers, operators and the curious.
+//! Never a secret or a count for the outside: details are served on the operator's door alone.
+
+use crate::app::App;
+use crate::gateway::error::Failure;
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use actors::protocol::ErrorCode;
+use entities::{Backend, Timestamp};
+use futures_util::future::{Either, select};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+use utoipa::{OpenApi, ToSchema};
+
+/// How long the database may take to answer.
+const PING_WITHIN: Duration = Duration::from_secs(2);
+/// A database that takes longer than this is in trouble.
+const PING_SLOW: Duration = Duration::from_millis(500);
+/// How long an answer is good.
+const PING_KEPT: Duration = Duration::from_secs(1);
+
+/// How something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// It serves.
+    Up,
+    /// It serves, but something is wrong.
+    Degraded,
+    /// It does not serve.
+    Down,
+}
+
+impl Status {
+    fn http(self) -> StatusCode {
+        match self {
+            Status::Up | Status::Degraded => StatusCode::OK,
+            Status::Down => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+}
+
+/// How one service is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+pub struct ServiceHealth {
+    /// In a word.
+    pub status: Status,
+    /// What is wrong, if anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<&'static str>,
+}
+
+impl ServiceHealth {
+    fn new(status: Status, detail: Option<&'static str>) -> ServiceHealth {
+        ServiceHealth { status, detail }
+    }
+}
+
+/// How the node is.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Health {
+    /// The worst of the services that this version has.
+    pub status: Status,
+    /// The node's version.
+    pub version: &'static str,
+    /// Each service by name.
+    pub services: BTreeMap<&'static str, ServiceHealth>,
+}
+
+/// A plain yes or no.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Probe {
+    /// `up` or `down`.
+    pub status: Status,
+}
+
+/// Every service that a QuckChat node may have, and what each stands on here.
+const SERVICES: [(&str, Ground); 9] = [
+    ("gateway", Ground::Door),
+    ("auth", Ground::Rows),
+    ("users", Ground::Rows),
+    ("messages", Ground::Rows),
+    ("conversations", Ground::Rows),
+    ("notifications", Ground::Nothing),
+    ("media", Ground::Nothing),
+    ("calls", Ground::Nothing),
+    ("analytics", Ground::Nothing),
+];
+
+/// What a service stands on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ground {
+    /// On this process alone.
+    Door,
+    /// On the database.
+    Rows,
+    /// It is not built yet.
+    Nothing,
+}
+
+/// Whether this node wants more work, and when the database answered last.
+#[derive(Default)]
+pub struct Readiness {
+    draining: AtomicBool,
+    database: Mutex<Option<Answer>>,
+}
+
+/// What the database answered, and when it was asked.
+#[derive(Debug, Clone, Copy)]
+struct Answer {
+    asked_at: Timestamp,
+    /// `None` if it did not.
+    took: Option<Duration>,
+}
+
+impl Readiness {
+    /// From now on the node is not ready: it is going away.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the node is going away.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// How long the database takes to answer; `None` if it does not. Asked once a second at most, by one at a time.
+    async fn database(&self, app: &App) -> Option<Duration> {
+        let mut last = self.database.lock().await;
+        if let Some(answer) = last.filter(|answer| app.clock.now().since(answer.asked_at) < PING_KEPT) {
+            return answer.took;
+        }
+        let asked_at = app.clock.now();
+        let started = Instant::now();
+        let answered = match select(pin!(app.db.ping()), app.clock.sleep(PING_WITHIN)).await {
+            Either::Left((Ok(()), _)) => true,
+            Either::Left((Err(error), _)) => {
+                tracing::warn!(%error, "the database does not answer");
+                false
+            }
+            Either::Right(_) => {
+                tracing::warn!(within = ?PING_WITHIN, "the database does not answer in time");
+                false
+            }
+        };
+        let took = answered.then(|| started.elapsed());
+        *last = Some(Answer { asked_at, took });
+        took
+    }
+}
+
+fn rows(took: Option<Duration>) -> ServiceHealth {
+    match took {
+        None => ServiceHealth::new(Status::Down, Some("the database does not answer")),
+        Some(took) if took > PING_SLOW => ServiceHealth::new(Status::Degraded, Some("the database is slow")),
+        Some(_) => ServiceHealth::new(Status::Up, None),
+    }
+}
+
+fn services(draining: bool, took: Option<Duration>) -> Health {
+    let health = |ground| match ground {
+        Ground::Door if draining => ServiceHealth::new(Status::Degraded, Some("the node is going away")),
+        Ground::Door => ServiceHealth::new(Status::Up, None),
+        Ground::Rows => rows(took),
+        Ground::Nothing => ServiceHealth::new(Status::Down, Some("not part of this version")),
+    };
+    let built = SERVICES.iter().filter(|(_, ground)| *ground != Ground::Nothing);
+    Health {
+        status: built.map(|(_, ground)| health(*ground).status).max().unwrap_or(Status::Up),
+        version: env!("CARGO_PKG_VERSION"),
+        services: SERVICES.iter().map(|(name, ground)| (*name, health(*ground))).collect(),
+    }
+}
+
+async fn health(app: &App) -> Health {
+    services(app.readiness.is_draining(), app.readiness.database(app).await)
+}
+
+/// What this slice serves under `/api/v1`.
+pub fn routes(cfg: &mut web::ServiceConfig) {
+    cfg.service(web::resource("/health").get(overall))
+        .service(web::resource("/health/live").get(live))
+        .service(web::resource("/health/ready").get(ready))
+        .service(web::resource("/health/{service}").get(service));
+}
+
+/// The routes, for the document.
+#[derive(OpenApi)]
+#[openapi(paths(overall, service, live, ready))]
+pub struct Paths;
+
+/// What the operator's door serves: the same in detail, and the metrics.
+pub fn operations_routes(cfg: &mut web::ServiceConfig) {
+    cfg.service(web::resource("/health").get(detailed))
+        .service(web::resource("/live").get(live))
+        .service(web::resource("/ready").get(ready))
+        .service(web::resource("/metrics").get(metrics));
+}
+
+/// How the node is.
+#[utoipa::path(
+    get, path = "/health", tag = "health",
+    responses(
+        (status = 200, description = "It serves", body = Health),
+        (status = 503, description = "It does not", body = Health),
+    ),
+)]
+async fn overall(app: web::Data<App>) -> HttpResponse {
+    let health = health(&app).await;
+    HttpResponse::build(health.status.http()).json(health)
+}
+
+/// How one service is.
+#[utoipa::path(
+    get, path = "/health/{service}", tag = "health",
+    params(("service" = String, Path, description = "gateway, auth, users, messages, conversations, notifications, \
+        media, calls or analytics")),
+    responses(
+        (status = 200, description = "It serves", body = ServiceHealth),
+        (status = 404, description = "There is no such service", body = crate::gateway::error::Problem),
+        (status = 503, description = "It does not", body = ServiceHealth),
+    ),
+)]
+async fn service(app: web::Data<App>, name: web::Path<String>) -> Result<HttpResponse, Failure> {
+    let health = health(&app).await;
+    let service = health.services.get(name.as_str()).ok_or(ErrorCode::RequestNotFound)?;
+    Ok(HttpResponse::build(service.status.http()).json(service))
+}
+
+/// Whether the process lives.
+#[utoipa::path(
+    get, path = "/health/live", tag = "health",
+    responses((status = 200, description = "It does", body = Probe)),
+)]
+async fn live() -> HttpResponse {
+    HttpResponse::Ok().json(Probe { status: Status::Up })
+}
+
+/// Whether the node may be sent requests.
+///
+/// Not while it is going away, nor while the database does not answer.
+#[utoipa::path(
+    get, path = "/health/ready", tag = "health",
+    responses(
+        (status = 200, description = "It may", body = Probe),
+        (status = 503, description = "It may not", body = Probe),
+    ),
+)]
+pub async fn ready(app: web::Data<App>) -> HttpResponse {
+    let refused = app.readiness.is_draining() || app.readiness.database(&app).await.is_none();
+    let status = if refused { Status::Down } else { Status::Up };
+    HttpResponse::build(status.http()).json(Probe { status })
+}
+
+/// How the node is, part by part, for whoever runs it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Details {
+    #[serde(flatten)]
+    health: Health,
+    draining: bool,
+    database: Database,
+    rooms: crate::metrics::Alive,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Database {
+    #[serde(flatten)]
+    health: ServiceHealth,
+    backend: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    answered_in_ms: Option<u64>,
+    connections: u32,
+    idle_connections: usize,
+    wal_bytes: u64,
+}
+
+async fn detailed(app: web::Data<App>) -> HttpResponse {
+    let draining = app.readiness.is_draining();
+    let took = app.readiness.database(&app).await;
+    let details = Details {
+        health: services(draining, took),
+        draining,
+        database: Database {
+            health: rows(took),
+            backend: match app.db.backend() {
+                Backend::Sqlite => "sqlite",
+                Backend::Postgres => "postgres",
+            },
+            answered_in_ms: took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+            connections: app.db.pool_size(),
+            idle_connections: app.db.pool_idle(),
+            wal_bytes: app.db.wal_bytes(),
+        },
+        rooms: app.metrics.alive(),
+    };
+    HttpResponse::build(details.health.status.http()).json(details)
+}
+
+async fn metrics(app: web::Data<App>) -> Result<HttpResponse, Failure> {
+    let page = app.metrics.render(&app.db).map_err(|_| ErrorCode::ServerUnavailable)?;
+    Ok(HttpResponse::Ok().content_type(crate::metrics::OPENMETRICS).body(page))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUICK: Option<Duration> = Some(Duration::from_millis(1));
+
+    #[test]
+    fn what_is_not_built_says_so_and_drags_nothing_down() {
+        let health = services(false, QUICK);
+        assert_eq!(health.status, Status::Up);
+        assert_eq!(health.services.len(), 9);
+        let calls = health.services["calls"];
+        assert_eq!((calls.status, calls.detail), (Status::Down, Some("not part of this version")));
+    }
+
+    #[test]
+    fn a_database_that_does_not_answer_takes_its_services_down() {
+        let health = services(false, None);
+        assert_eq!(health.status, Status::Down);
+        assert_eq!(health.services["messages"].status, Status::Down);
+        assert_eq!(health.services["gateway"].status, Status::Up);
+        assert_eq!(services(false, Some(PING_SLOW * 2)).status, Status::Degraded);
+    }
+
+    #[test]
+    fn a_node_that_goes_away_says_so() {
+        let health = services(true, QUICK);
+        assert_eq!(health.services["gateway"].detail, Some("the node is going away"));
+        assert_eq!(health.status, Status::Degraded);
+    }
+}

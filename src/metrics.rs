@@ -1,0 +1,165 @@
+//! What the operator sees at `/metrics`: commands, refusals, the database pool, and what `actors` counts.
+//! Never a decision: nothing reads these but that page and the detailed health.
+
+use crate::gateway::dispatch::COMMANDS;
+use actors::protocol::{Door, ErrorCode};
+use entities::Db;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+use serde::Serialize;
+use std::time::Duration;
+
+/// What the page is, for `Content-Type`.
+pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+type Labels = [(&'static str, &'static str); 2];
+
+/// The node's meters. Those that a command touches are looked up at the start: to count costs no look-up by label.
+pub struct Metrics {
+    registry: Registry,
+    /// By name, in order.
+    commands: Vec<(&'static str, [Histogram; 2])>,
+    /// By door, then as `ErrorCode::ALL` has them.
+    refusals: [Vec<Counter>; 2],
+    pool_open: Gauge,
+    pool_idle: Gauge,
+    wal_bytes: Gauge,
+    alive: [Gauge; 5],
+}
+
+/// What is alive on this node, in numbers.
+#[derive(Debug, Clone, Copy, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Alive {
+    /// Sockets that have said hello.
+    pub sockets: i64,
+    /// Open rooms.
+    pub rooms: i64,
+    /// Topics that somebody listens to.
+    pub topics: i64,
+    /// Bytes that wait for sockets.
+    pub queue_bytes: i64,
+    /// Changes that wait to be committed.
+    pub journal_waiting: i64,
+}
+
+/// The doors that are told apart: REST, and sockets of whatever namespace.
+const DOORS: [&str; 2] = ["rest", "socket"];
+
+fn index(door: Door) -> usize {
+    usize::from(door.is_socket())
+}
+
+impl Metrics {
+    /// All meters at zero, those of `actors` among them.
+    pub fn new(actors: &actors::metrics::Metrics) -> Metrics {
+        let mut registry = Registry::with_prefix("quckchat");
+        actors.register(&mut registry);
+
+        let seconds: fn() -> Histogram = || Histogram::new(exponential_buckets(0.0005, 2.0, 14));
+        let latency = Family::<Labels, Histogram, _>::new_with_constructor(seconds);
+        let mut commands: Vec<_> = COMMANDS
+            .iter()
+            .map(|served| {
+                let at = |door| latency.get_or_create_owned(&[("command", served.name), ("door", door)]);
+                (served.name, DOORS.map(at))
+            })
+            .collect();
+        commands.sort_unstable_by_key(|(name, _)| *name);
+        registry.register_with_unit("command", "Time from a command to its reply", Unit::Seconds, latency);
+
+        let refused = Family::<Labels, Counter>::default();
+        let refusals = DOORS.map(|door| {
+            let count = |code: &ErrorCode| refused.get_or_create_owned(&[("code", code.as_str()), ("door", door)]);
+            ErrorCode::ALL.iter().map(count).collect()
+        });
+        registry.register("refusals", "Requests and commands refused, or failed as server.unavailable", refused);
+
+        let [pool_open, pool_idle, wal_bytes] = [(); 3].map(|()| Gauge::default());
+        registry.register("database_connections", "Connections to the database", pool_open.clone());
+        registry.register("database_connections_idle", "Connections that nobody uses", pool_idle.clone());
+        let wal_help = "Length of SQLite's write-ahead log";
+        registry.register_with_unit("database_wal", wal_help, Unit::Bytes, wal_bytes.clone());
+
+        let alive = [&actors.sockets, &actors.rooms, &actors.entries, &actors.queue_bytes, &actors.journal_waiting];
+        Metrics { registry, commands, refusals, pool_open, pool_idle, wal_bytes, alive: alive.map(Gauge::clone) }
+    }
+
+    /// What is alive now.
+    pub fn alive(&self) -> Alive {
+        let [sockets, rooms, topics, queue_bytes, journal_waiting] = self.alive.each_ref().map(Gauge::get);
+        Alive { sockets, rooms, topics, queue_bytes, journal_waiting }
+    }
+
+    /// A command was served, or refused with a code. REST's refusals are counted where they are answered, those of the
+    /// extractors among them: see `refused`.
+    pub fn command(&self, name: &'static str, door: Door, elapsed: Duration, refused: Option<ErrorCode>) {
+        if let Ok(at) = self.commands.binary_search_by_key(&name, |(name, _)| *name) {
+            self.commands[at].1[index(door)].observe(elapsed.as_secs_f64());
+        }
+        if let Some(code) = refused.filter(|_| door.is_socket()) {
+            self.refused(door, code);
+        }
+    }
+
+    /// A door answered with an error.
+    pub fn refused(&self, door: Door, code: ErrorCode) {
+        if let Some(counter) = self.refusals[index(door)].get(code as usize) {
+            counter.inc();
+        }
+    }
+
+    /// The page, in OpenMetrics' text format, which Prometheus reads.
+    ///
+    /// # Errors
+    /// None that is known: it is written to memory.
+    pub fn render(&self, db: &Db) -> Result<String, std::fmt::Error> {
+        self.pool_open.set(i64::from(db.pool_size()));
+        self.pool_idle.set(i64::try_from(db.pool_idle()).unwrap_or(i64::MAX));
+        self.wal_bytes.set(i64::try_from(db.wal_bytes()).unwrap_or(i64::MAX));
+        let mut page = String::with_capacity(64 << 10);
+        prometheus_client::encoding::text::encode(&mut page, &self.registry)?;
+        Ok(page)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(metrics: &Metrics) -> String {
+        let mut page = String::new();
+        prometheus_client::encoding::text::encode(&mut page, &metrics.registry).unwrap();
+        page
+    }
+
+    #[test]
+    fn commands_and_refusals_are_counted_by_name_and_door() {
+        let metrics = Metrics::new(&actors::metrics::Metrics::default());
+        let spent = Duration::from_millis(3);
+        metrics.command("messages.send", Door::Rest, spent, None);
+        metrics.command("messages.send", Door::ChatSocket, spent, Some(ErrorCode::ConversationNotFound));
+        metrics.command("messages.edit", Door::Rest, spent, Some(ErrorCode::MessageNotFound));
+        metrics.refused(Door::Rest, ErrorCode::MessageNotFound);
+        let page = page(&metrics);
+        for line in [
+            r#"quckchat_command_seconds_count{command="messages.send",door="rest"} 1"#,
+            r#"quckchat_command_seconds_count{command="messages.send",door="socket"} 1"#,
+            r#"quckchat_refusals_total{code="conversation.not_found",door="socket"} 1"#,
+            r#"quckchat_refusals_total{code="message.not_found",door="rest"} 1"#,
+            r#"quckchat_refusals_total{code="request.invalid",door="rest"} 0"#,
+        ] {
+            assert!(page.contains(line), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_code_is_counted_where_it_stands_among_all() {
+        for (place, code) in ErrorCode::ALL.iter().enumerate() {
+            assert_eq!(*code as usize, place);
+        }
+    }
+}
