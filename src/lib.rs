@@ -1,6 +1,7 @@
 //! A QuckChat node: the doors, the slices behind them, the providers, and how they are wired.
 //! Never what is alive: rooms, sessions and the words that they speak are in `actors`.
 
+pub mod admin;
 pub mod app;
 pub mod auth;
 pub mod config;

@@ -6,7 +6,7 @@
 //! what it misses it has read from the rows, by the mender (`mender.rs`).
 
 use crate::clock::Clock;
-use crate::cluster::{Cluster, Content, Delivery, Topic};
+use crate::cluster::{Cluster, Content, Delivery, Fill, Part, Topic};
 use crate::hub::HubHandle;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
@@ -142,6 +142,9 @@ impl Entries {
         // Later snapshots do not move it: frames between may still be on their way to others.
         if state.delivered.is_none() {
             state.delivered = Some(rev);
+            if std::mem::take(&mut state.gap_known) {
+                self.mend(topic);
+            }
             self.settle_held(topic, &mut state);
         }
     }
@@ -156,11 +159,13 @@ impl Entries {
     pub(crate) fn receive(&self, delivery: Arc<Delivery>) {
         let topic = delivery.topic;
         let Some(entry) = self.find(topic) else { return };
+        let mut state = entry.state.lock();
         if matches!(delivery.content, Content::UserChanged) {
+            // Before the first snapshot there is nothing to compare with; `settle` asks again.
+            state.gap_known |= state.delivered.is_none();
             self.mend(topic);
             return;
         }
-        let mut state = entry.state.lock();
         let Some((from, rev)) = delivery.numbers else {
             if !self.is_behind(&state) {
                 self.forward(&state, &delivery);
@@ -170,7 +175,7 @@ impl Entries {
         match state.delivered {
             Some(delivered) if rev <= delivered => return,
             Some(delivered) if from <= delivered + 1 && !self.is_behind(&state) => {
-                self.forward(&state, &delivery);
+                self.forward(&state, &after(&delivery, delivered));
                 state.delivered = Some(rev);
             }
             _ => {
@@ -195,7 +200,7 @@ impl Entries {
                 if from > delivered + 1 || self.is_behind(state) {
                     break;
                 }
-                let next = next.clone();
+                let next = after(next, delivered);
                 self.forward(state, &next);
                 delivered = rev;
             }
@@ -261,6 +266,26 @@ impl Entries {
     pub fn session_revoked(&self, user: UserId, session: SessionId) {
         self.deliver(Arc::new(Delivery { topic: Topic::User(user), numbers: None, content: Content::SessionRevoked(session) }));
     }
+}
+
+/// A delivery without what was delivered already, up to `rev`.
+fn after(delivery: &Arc<Delivery>, rev: i64) -> Arc<Delivery> {
+    let Some((from, last)) = delivery.numbers.filter(|(from, _)| *from <= rev) else { return delivery.clone() };
+    debug_assert!(from <= rev && rev < last);
+    let content = match &delivery.content {
+        Content::Frames { bytes, parts } => {
+            let known = parts.iter().take_while(|part| part.rev <= rev).count();
+            let start = known.checked_sub(1).map_or(0, |at| parts[at].end);
+            let parts = parts[known..].iter().map(|part| Part { end: part.end - start, ..part.clone() }).collect();
+            Content::Frames { bytes: bytes.slice(start..), parts }
+        }
+        Content::Fill(fill) => {
+            let items = fill.items.iter().filter(|item| item.rev() > rev).cloned().collect();
+            Content::Fill(Fill { items, reset: fill.reset })
+        }
+        other => other.clone(),
+    };
+    Arc::new(Delivery { topic: delivery.topic, numbers: Some((rev + 1, last)), content })
 }
 
 /// Deliveries held above one gap; what comes further above is read from the rows.

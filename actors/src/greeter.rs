@@ -2,7 +2,6 @@
 //! Never who may connect: the token said that; only whether its session still stands.
 
 use crate::conversation::read;
-use crate::metrics::Metrics;
 use crate::protocol::view::{Gone, Head, User};
 use crate::protocol::{ErrorCode, Outcome};
 use crate::sql::{Table, select_in};
@@ -12,7 +11,6 @@ use sea_orm::DbErr;
 use std::collections::HashMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 /// Hellos that share one round of queries.
@@ -68,7 +66,7 @@ pub struct Greeter(mpsc::Sender<Ask>);
 
 impl Greeter {
     /// The greeter and what runs it.
-    pub fn new(db: Db, metrics: Arc<Metrics>) -> (Greeter, impl Future<Output = ()> + Send) {
+    pub fn new(db: Db) -> (Greeter, impl Future<Output = ()> + Send) {
         let (sender, mut inbox) = mpsc::channel(4 * TOGETHER);
         let run = async move {
             let mut asked = Vec::new();
@@ -77,7 +75,6 @@ impl Greeter {
                 if AssertUnwindSafe(serve(&db, asked.drain(..))).catch_unwind().await.is_err() {
                     tracing::error!(served, "the greeter panicked");
                 }
-                metrics.readies.inc_by(served as u64);
             }
         };
         (Greeter(sender), run)

@@ -31,6 +31,8 @@ pub enum Notice {
     Left(ConversationId),
     /// The session was ended.
     Revoked,
+    /// The heartbeat has left the queue.
+    BeatOut,
     /// The node is going away.
     Drain {
         /// When the client should come back.
@@ -46,9 +48,12 @@ pub struct Socket {
     pub user: Cell<Option<UserId>>,
     /// By which sign-in.
     pub session: Cell<Option<SessionId>>,
+    id: usize,
     hub: Rc<Hub>,
     listening: RefCell<HashMap<Topic, Rc<Listener>>>,
     notices: mpsc::UnboundedSender<Notice>,
+    /// Where a heartbeat ends in the queue; `Notice::BeatOut` tells when it has left.
+    beat: Cell<Option<u64>>,
     pull: RefCell<Option<HashMap<ConversationId, i64>>>,
 }
 
@@ -152,7 +157,10 @@ impl Hub {
 
     /// A socket of this thread; its session listens to `notices`.
     pub fn socket(self: &Rc<Self>, queue_bytes: usize, notices: mpsc::UnboundedSender<Notice>) -> Rc<Socket> {
+        let id = self.next_socket.replace(self.next_socket.get() + 1);
         let socket = Rc::new(Socket {
+            id,
+            beat: Cell::new(None),
             outbox: Outbox::new(queue_bytes, self.entries.metrics().queue_bytes.clone()),
             user: Cell::new(None),
             session: Cell::new(None),
@@ -161,20 +169,16 @@ impl Hub {
             notices,
             pull: RefCell::default(),
         });
-        let id = self.next_socket.replace(self.next_socket.get() + 1);
-        let mut sockets = self.sockets.borrow_mut();
-        if sockets.len() == sockets.capacity() {
-            sockets.retain(|_, socket| socket.strong_count() > 0);
-        }
-        sockets.insert(id, Rc::downgrade(&socket));
+        self.sockets.borrow_mut().insert(id, Rc::downgrade(&socket));
         socket
     }
 
     fn drain(&self, spread_ms: u64, seed: u64) {
-        for (id, socket) in self.sockets.borrow().iter() {
+        let sockets: Vec<_> = self.sockets.borrow().iter().map(|(id, socket)| (*id, socket.clone())).collect();
+        for (id, socket) in sockets {
             if let Some(socket) = socket.upgrade() {
                 // Spread by a hash: no two hubs and no two sockets need to agree on anything.
-                let spot = (*id as u64 ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
+                let spot = (id as u64 ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
                 socket.notify(Notice::Drain { reconnect_after_ms: spot % spread_ms.max(1) });
             }
         }
@@ -296,6 +300,21 @@ impl Socket {
             *pull = None;
         }
         hints
+    }
+
+    /// The next frames for the connection; `None` when it is over.
+    pub fn poll_frames(&self, cx: &std::task::Context<'_>) -> std::task::Poll<Option<Bytes>> {
+        let frames = self.outbox.poll_next(cx);
+        if self.beat.get().is_some_and(|end| self.outbox.drained() >= end) {
+            self.beat.set(None);
+            self.notify(Notice::BeatOut);
+        }
+        frames
+    }
+
+    /// Has `Notice::BeatOut` sent when everything up to here has left the queue.
+    pub fn mark_beat(&self) {
+        self.beat.set(Some(self.outbox.mark()));
     }
 
     fn notify(&self, notice: Notice) {
@@ -446,6 +465,7 @@ fn removed(item: &Item) -> Option<UserId> {
 impl Drop for Socket {
     fn drop(&mut self) {
         self.detach_all();
+        self.hub.sockets.borrow_mut().remove(&self.id);
     }
 }
 

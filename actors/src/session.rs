@@ -149,6 +149,8 @@ pub struct SessionActor {
     marks: Marks,
     notices: Option<mpsc::UnboundedReceiver<Notice>>,
     counted: bool,
+    /// The node is going away: what is under way is finished, nothing new begins.
+    draining: bool,
 }
 
 impl SessionActor {
@@ -179,6 +181,7 @@ impl SessionActor {
                 marks: Marks::default(),
                 notices: Some(notices),
                 counted: false,
+                draining: false,
             }
         });
         returned
@@ -236,6 +239,7 @@ impl StreamHandler<Notice> for SessionActor {
         match notice {
             Notice::Join(conversation) => self.join_one(conversation, context),
             Notice::Left(_) => self.review_watched(context),
+            Notice::BeatOut => self.await_answer(context),
             Notice::Revoked => {
                 if let Some(session_id) = self.socket.session.get() {
                     self.push(&Event::new("session.revoked", &event::SessionRevoked { session_id }));
@@ -244,7 +248,8 @@ impl StreamHandler<Notice> for SessionActor {
             }
             Notice::Drain { reconnect_after_ms } => {
                 self.push(&Event::new("drain", &event::Drain { reconnect_after_ms }));
-                self.close(CloseCode::Draining, context);
+                self.draining = true;
+                self.close_when_drained(context);
             }
         }
     }
@@ -436,10 +441,21 @@ impl SessionActor {
         let id = id.map(str::to_owned);
         let request_id = caller.request_id.clone();
         let served = self.deps.dispatch.call(caller, &frame.cmd, data);
-        context.spawn(served.into_actor(self).map(move |outcome, session, _| {
-            session.in_flight -= 1;
+        context.spawn(served.into_actor(self).map(move |outcome, session, context| {
             session.answer(id.as_deref(), outcome, &request_id);
+            session.served(context);
         }));
+    }
+
+    fn served(&mut self, context: &mut Context<Self>) {
+        self.in_flight -= 1;
+        self.close_when_drained(context);
+    }
+
+    fn close_when_drained(&mut self, context: &mut Context<Self>) {
+        if self.draining && self.in_flight == 0 {
+            self.close(CloseCode::Draining, context);
+        }
     }
 
     fn answer(&self, id: Option<&str>, outcome: Outcome<Box<RawValue>>, request_id: &str) {
@@ -454,6 +470,9 @@ impl SessionActor {
     fn admit(&mut self, id: Option<&str>, context: &mut Context<Self>) -> Outcome<()> {
         if id.is_some_and(|id| id.is_empty() || id.len() > 64) {
             return Err(Refusal::invalid("id", "must be 1 to 64 bytes").into());
+        }
+        if self.draining {
+            return Err(ErrorCode::ServerUnavailable.into());
         }
         if self.stage != Stage::Ready {
             return Err(Refusal::new(ErrorCode::RequestTooManyInFlight).saying("Wait for ready.").into());
@@ -547,8 +566,7 @@ impl SessionActor {
             let answers: Vec<Option<String>> = mark.answers.iter().filter(|(_, of)| *of == read).map(|(id, _)| id.clone()).collect();
             self.in_flight += 1;
             let served = self.deps.dispatch.call(caller, name, &data);
-            context.spawn(served.into_actor(self).map(move |outcome, session, _| {
-                session.in_flight -= 1;
+            context.spawn(served.into_actor(self).map(move |outcome, session, context| {
                 for id in answers {
                     match &outcome {
                         Ok(reply) => session.answer(id.as_deref(), Ok(reply.clone()), &request_id),
@@ -556,6 +574,7 @@ impl SessionActor {
                         Err(Error::Fault(_)) => session.answer(id.as_deref(), Err(ErrorCode::ServerUnavailable.into()), &request_id),
                     }
                 }
+                session.served(context);
             }));
         }
     }
@@ -571,6 +590,10 @@ impl SessionActor {
         if self.socket.outbox.closed().is_some() {
             return;
         }
+        if self.beat.is_some() && !self.pings {
+            // The one before is still on its way.
+            return self.schedule_heartbeat(context);
+        }
         self.push_hints();
         self.review_watched(context);
         let outbox = &self.socket.outbox;
@@ -583,25 +606,38 @@ impl SessionActor {
             outbox.push(Event::new("heartbeat", &event::Heartbeat { nonce: nonce.clone(), delivered }).frame(), 0);
         }
         self.beat = Some(Beat { nonce, delivered, mark: outbox.mark(), drained: outbox.drained() });
-        self.watch_beat(context);
+        self.socket.mark_beat();
+        self.watch_progress(context);
+        self.schedule_heartbeat(context);
     }
 
-    /// The time runs from when the heartbeat has left the queue; progress before that extends it.
-    fn watch_beat(&self, context: &mut Context<Self>) {
+    /// Until the heartbeat has left the queue, what counts is that the client takes anything at all.
+    fn watch_progress(&self, context: &mut Context<Self>) {
         let wait = self.deps.clock.sleep(self.deps.limits.heartbeat_answer);
-        let was_out = self.beat.as_ref().is_some_and(|beat| self.socket.outbox.drained() >= beat.mark);
+        context.spawn(wait.into_actor(self).map(|(), session, context| {
+            let drained = session.socket.outbox.drained();
+            match &mut session.beat {
+                Some(beat) if drained >= beat.mark => {}
+                Some(beat) if drained > beat.drained => {
+                    beat.drained = drained;
+                    session.watch_progress(context);
+                }
+                Some(_) => session.close(CloseCode::NoHeartbeat, context),
+                None => {}
+            }
+        }));
+    }
+
+    /// The heartbeat has left the queue: from now on its time runs.
+    fn await_answer(&self, context: &mut Context<Self>) {
+        let Some(nonce) = self.beat.as_ref().map(|beat| beat.nonce.clone()) else { return };
+        let wait = self.deps.clock.sleep(self.deps.limits.heartbeat_answer);
         context.spawn(wait.into_actor(self).map(move |(), session, context| {
             if session.pings && session.alive {
                 session.beat = None;
             }
-            let drained = session.socket.outbox.drained();
-            let Some(beat) = &mut session.beat else { return session.schedule_heartbeat(context) };
-            let progress = drained > beat.drained;
-            beat.drained = drained;
-            if was_out || !progress {
+            if session.beat.as_ref().is_some_and(|beat| beat.nonce == nonce) {
                 session.close(CloseCode::NoHeartbeat, context);
-            } else {
-                session.watch_beat(context);
             }
         }));
     }
@@ -658,9 +694,8 @@ impl Drop for SessionActor {
 async fn join(deps: &SessionDeps, socket: &Rc<Socket>, identity: Identity, known: Known) -> Outcome<(Arrival, Snapshot)> {
     socket.attach(Topic::User(identity.user), identity.user).await;
     let arrival = deps.greeter.arrive(identity.user, identity.session).await?;
-    for membership in &arrival.memberships {
-        socket.attach(Topic::Conversation(membership.conversation), identity.user).await;
-    }
+    let attached = arrival.memberships.iter().map(|membership| socket.attach(Topic::Conversation(membership.conversation), identity.user));
+    futures_util::future::join_all(attached).await;
     let conversations = arrival.memberships.iter().map(|membership| membership.conversation).collect();
     let snapshot = deps.greeter.look(identity.user, conversations, known).await?;
     Ok((arrival, snapshot))

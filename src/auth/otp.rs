@@ -12,7 +12,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entities::{Backend, Db, Timestamp, otp_verification};
-use sea_orm::{ConnectionTrait, DbErr, EntityTrait, QueryFilter, QuerySelect, Set};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QuerySelect, Set};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -213,7 +213,7 @@ impl Otp {
                 .await?;
             let full = old.len() as u64 == SWEPT_AT_ONCE;
             if !old.is_empty() {
-                let chosen = otp_verification::COLUMN.id.is_in(old);
+                let chosen = otp_verification::Column::Id.is_in(old);
                 let deleted = otp_verification::Entity::delete_many().filter(chosen).exec(self.db.write()).await?;
                 swept += deleted.rows_affected;
             }

@@ -14,7 +14,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entities::{Db, SessionId, Timestamp, UserId, refresh_token, session};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QuerySelect, Set};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, QueryFilter, QuerySelect, Set,
+};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,18 +180,24 @@ impl Refresh {
         session: SessionId,
         parent: Option<Vec<u8>>,
     ) -> Result<String, DbErr> {
+        let (token, row) = self.mint(session, parent);
+        refresh_token::Entity::insert(row).exec_without_returning(db).await?;
+        Ok(token)
+    }
+
+    /// A new token of 256 random bits, and its row.
+    pub fn mint(&self, session: SessionId, parent: Option<Vec<u8>>) -> (String, refresh_token::ActiveModel) {
         let now = self.clock.now();
-        let (token, token_hash) = mint(&*self.clock);
+        let token = URL_SAFE_NO_PAD.encode(self.clock.random::<32>());
         let row = refresh_token::ActiveModel {
-            token_hash: Set(token_hash),
+            token_hash: Set(hash(&token)),
             session_id: Set(session),
             parent_hash: Set(parent),
             created_at: Set(now),
             expires_at: Set(now.plus(self.ttl)),
             spent_at: Set(None),
         };
-        refresh_token::Entity::insert(row).exec_without_returning(db).await?;
-        Ok(token)
+        (token, row)
     }
 
     /// Deletes tokens that have been over for a day; tells how many.
@@ -209,7 +217,7 @@ impl Refresh {
                 .await?;
             let full = old.len() as u64 == SWEPT_AT_ONCE;
             if !old.is_empty() {
-                let chosen = refresh_token::COLUMN.token_hash.is_in(old);
+                let chosen = refresh_token::Column::TokenHash.is_in(old);
                 let deleted = refresh_token::Entity::delete_many().filter(chosen).exec(self.db.write()).await?;
                 swept += deleted.rows_affected;
             }
@@ -218,13 +226,6 @@ impl Refresh {
             }
         }
     }
-}
-
-/// A new token of 256 random bits, and its hash.
-pub fn mint(clock: &dyn Clock) -> (String, Vec<u8>) {
-    let token = URL_SAFE_NO_PAD.encode(clock.random::<32>());
-    let hash = hash(&token);
-    (token, hash)
 }
 
 fn hash(token: &str) -> Vec<u8> {

@@ -7,7 +7,7 @@ use actors::protocol::command::Device;
 use actors::protocol::{ErrorCode, Outcome};
 use entities::{Db, SessionId, Timestamp, UserId, session};
 use moka::sync::Cache;
-use sea_orm::{ConnectionTrait, DbErr, EntityTrait, QueryFilter, Set};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, Set};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,8 +88,14 @@ pub struct Beginning {
 /// # Errors
 /// Those of the database.
 pub async fn begin(db: &impl ConnectionTrait, beginning: Beginning) -> Result<(), DbErr> {
+    session::Entity::insert(row(beginning)).exec_without_returning(db).await?;
+    Ok(())
+}
+
+/// The row of a session that begins.
+pub fn row(beginning: Beginning) -> session::ActiveModel {
     let Beginning { session, user, device, address, at } = beginning;
-    let row = session::ActiveModel {
+    session::ActiveModel {
         id: Set(session),
         user_id: Set(user),
         device_id: Set(device.id),
@@ -101,9 +107,7 @@ pub async fn begin(db: &impl ConnectionTrait, beginning: Beginning) -> Result<()
         last_seen_at: Set(at),
         revoked_at: Set(None),
         revoke_reason: Set(None),
-    };
-    session::Entity::insert(row).exec_without_returning(db).await?;
-    Ok(())
+    }
 }
 
 /// Notes that a session is in use.

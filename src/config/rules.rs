@@ -7,6 +7,7 @@ use super::{Config, Profile, SmsProvider};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
+use tracing_subscriber::EnvFilter;
 
 /// A part of the node that serves development in place of the real one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +133,9 @@ impl Config {
         let known = ["sqlite://", "postgres://", "postgresql://"];
         if !url.is_empty() && !known.iter().any(|scheme| url.starts_with(scheme)) {
             wrong.add("database.url", "must begin with sqlite:// or postgres://, or be empty");
+        }
+        if let Err(err) = EnvFilter::builder().parse(&self.log.filter) {
+            wrong.add("log.filter", err);
         }
         let master = &self.secrets.master;
         if !master.is_empty() && master.expose().chars().count() < MASTER_CHARACTERS {

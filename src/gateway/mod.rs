@@ -6,5 +6,6 @@ pub mod error;
 pub mod extract;
 pub mod limits;
 pub mod openapi;
+pub mod outbound;
 pub mod router;
 pub mod socket;

@@ -76,7 +76,7 @@ fn arguments(which: Which, quick: bool) -> Vec<String> {
         Which::Fanout5000 => &["fanout", "--subs", "5000", "--secs", secs, "--ramp", ramp],
         Which::Pairs => &["pairs", "--pairs", "500", "--secs", pick("8", "2")],
         Which::Idle => &["idle", "--storm", "--count", &idle],
-        Which::Slow => &["slow", "--subs", "1000", "--secs", pick("60", "10")],
+        Which::Slow => &["slow", "--subs", "1000", "--secs", pick("60", "25")],
         Which::Kill => &[],
     };
     args.iter().map(ToString::to_string).collect()

@@ -1,0 +1,44 @@
+//! What people say of themselves, and how others find them.
+//! Never who may sign in, and never who is there.
+
+pub mod http;
+pub mod profile;
+pub mod search;
+#[cfg(test)]
+pub mod testing;
+
+use crate::app::App;
+use crate::gateway::dispatch::Run;
+use actors::caller::Caller;
+use actors::protocol::command::{GetProfile, SearchUsers, UpdateProfile, UserChanges};
+use actors::protocol::{Outcome, view};
+
+impl Run for GetProfile {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::User> {
+        let viewer = caller.user()?;
+        profile::get(&app.db, self.user_id.resolve(viewer), viewer).await
+    }
+}
+
+impl Run for UpdateProfile {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::User> {
+        let by = caller.identity()?;
+        let user = self.user_id.resolve(by.user);
+        let editor = profile::Editor { user: by.user, session: by.session, address: caller.address };
+        let updated = profile::update(&app.db, &*app.clock, editor, self).await?;
+        app.entries.user_changed(user);
+        Ok(updated)
+    }
+}
+
+impl Run for SearchUsers {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::Page<view::User>> {
+        search::search(&app.db, caller.user()?, &self).await
+    }
+}
+
+impl Run for UserChanges {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::UserChanges> {
+        app.conversations.user_changes(caller.user()?, self).await
+    }
+}
