@@ -203,7 +203,8 @@ mod tests {
             assert_eq!(lines.len(), 1201);
             assert_eq!(user::Entity::find().count(scratch.db.read()).await.unwrap(), 1201);
 
-            let auth = Auth::open(&config, scratch.db.clone(), clock.clone(), sms::from_config(&config.sms)).await.unwrap();
+            let auth =
+                Auth::open(&config, scratch.db.clone(), clock.clone(), sms::from_config(&config.sms)).await.unwrap();
             let text = |name: &str| lines[1200][name].as_str().unwrap().to_owned();
             let nearly_a_day = clock.now().plus(SEEDED_TTL - Duration::from_secs(1));
             let identity = auth.tokens.verify(&text("accessToken"), nearly_a_day).unwrap();

@@ -4,7 +4,8 @@
 use crate::app::App;
 use crate::gateway::dispatch::Run;
 use crate::gateway::error::Failure;
-use crate::gateway::extract::{Body, Call, Id, IdempotencyKey, Params, Reply, created, reply};
+use crate::gateway::extract::{Body, Call, Id, IdempotencyKey, Reply, created, reply};
+use crate::gateway::query::Params;
 use actix_web::web;
 use actors::caller::Caller;
 use actors::protocol::command::*;
@@ -115,7 +116,7 @@ async fn get(
 
 /// What of a group changes. Absent fields stay.
 #[derive(Deserialize, ToSchema)]
-struct Settings {
+struct GroupPatch {
     /// 1 to 200 bytes.
     name: Option<String>,
     /// At most 2000 bytes; empty removes it.
@@ -125,16 +126,16 @@ struct Settings {
 /// Changes a group's name or description.
 #[utoipa::path(
     patch, path = "/conversations/{conversationId}", operation_id = UpdateConversation::NAME, tag = "conversations",
-    params(("conversationId" = ConversationId, Path)), request_body = inline(Settings),
+    params(("conversationId" = ConversationId, Path)), request_body = GroupPatch,
     responses((status = 200, description = "The conversation after it", body = view::Conversation)),
 )]
 async fn update(
     app: web::Data<App>,
     call: Call<UpdateConversation>,
     id: Id<ConversationId>,
-    Body(settings): Body<Settings>,
+    Body(patch): Body<GroupPatch>,
 ) -> Reply<view::Conversation> {
-    let Settings { name, description } = settings;
+    let GroupPatch { name, description } = patch;
     reply(app.dispatch(&call, UpdateConversation { conversation_id: id.0, name, description }).await)
 }
 

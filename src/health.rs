@@ -26,6 +26,7 @@ const PING_KEPT: Duration = Duration::from_secs(1);
 /// How something is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = HealthStatus)]
 pub enum Status {
     /// It serves.
     Up,

@@ -15,13 +15,16 @@ use std::time::Duration;
 /// What the page is, for `Content-Type`.
 pub const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// A command's latency at each of `DOORS` that serves it.
+type ByDoor = [Option<Histogram>; 2];
+
 type Labels = [(&'static str, &'static str); 2];
 
 /// The node's meters. Those that a command touches are looked up at the start: to count costs no look-up by label.
 pub struct Metrics {
     registry: Registry,
     /// By name, in order.
-    commands: Vec<(&'static str, [Histogram; 2])>,
+    commands: Vec<(&'static str, ByDoor)>,
     /// By door, then as `ErrorCode::ALL` has them.
     refusals: [Vec<Counter>; 2],
     pool_open: Gauge,
@@ -47,7 +50,7 @@ pub struct Alive {
 }
 
 /// The doors that are told apart: REST, and sockets of whatever namespace.
-const DOORS: [&str; 2] = ["rest", "socket"];
+const DOORS: [(&str, Door); 2] = [("rest", Door::Rest), ("socket", Door::Socket)];
 
 fn index(door: Door) -> usize {
     usize::from(door.is_socket())
@@ -64,7 +67,10 @@ impl Metrics {
         let mut commands: Vec<_> = COMMANDS
             .iter()
             .map(|served| {
-                let at = |door| latency.get_or_create_owned(&[("command", served.name), ("door", door)]);
+                let at = |(name, door)| {
+                    let labels = [("command", served.name), ("door", name)];
+                    served.doors.serve(served.name, door).then(|| latency.get_or_create_owned(&labels))
+                };
                 (served.name, DOORS.map(at))
             })
             .collect();
@@ -72,8 +78,8 @@ impl Metrics {
         registry.register_with_unit("command", "Time from a command to its reply", Unit::Seconds, latency);
 
         let refused = Family::<Labels, Counter>::default();
-        let refusals = DOORS.map(|door| {
-            let count = |code: &ErrorCode| refused.get_or_create_owned(&[("code", code.as_str()), ("door", door)]);
+        let refusals = DOORS.map(|(name, _)| {
+            let count = |code: &ErrorCode| refused.get_or_create_owned(&[("code", code.as_str()), ("door", name)]);
             ErrorCode::ALL.iter().map(count).collect()
         });
         registry.register("refusals", "Requests and commands refused, or failed as server.unavailable", refused);
@@ -97,8 +103,9 @@ impl Metrics {
     /// A command was served, or refused with a code. REST's refusals are counted where they are answered, those of the
     /// extractors among them: see `refused`.
     pub fn command(&self, name: &'static str, door: Door, elapsed: Duration, refused: Option<ErrorCode>) {
-        if let Ok(at) = self.commands.binary_search_by_key(&name, |(name, _)| *name) {
-            self.commands[at].1[index(door)].observe(elapsed.as_secs_f64());
+        let found = self.commands.binary_search_by_key(&name, |(name, _)| *name);
+        if let Some(latency) = found.ok().and_then(|at| self.commands[at].1[index(door)].as_ref()) {
+            latency.observe(elapsed.as_secs_f64());
         }
         if let Some(code) = refused.filter(|_| door.is_socket()) {
             self.refused(door, code);

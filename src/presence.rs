@@ -3,7 +3,8 @@
 
 use crate::app::App;
 use crate::gateway::dispatch::Run;
-use crate::gateway::extract::{Body, Call, Params, Reply, reply};
+use crate::gateway::extract::{Body, Call, Reply, reply};
+use crate::gateway::query::Params;
 use actix_web::web;
 use actors::caller::Caller;
 use actors::protocol::command::{GetPresence, SetPresence, UnwatchPresence, WatchPresence};

@@ -58,7 +58,12 @@ async fn send_otp(app: web::Data<App>, call: Call<SendOtp>, body: Body<SendOtp>)
     params(("X-Quckchat-Session" = Option<String>, Header, description = "`cookie`: the refresh token goes into a cookie")),
     responses((status = 200, description = "Signed in", body = view::SignedIn)),
 )]
-async fn verify_otp(req: HttpRequest, app: web::Data<App>, call: Call<VerifyOtp>, body: Body<VerifyOtp>) -> HttpResponse {
+async fn verify_otp(
+    req: HttpRequest,
+    app: web::Data<App>,
+    call: Call<VerifyOtp>,
+    body: Body<VerifyOtp>,
+) -> HttpResponse {
     let mut outcome = app.dispatch(&call, body.0).await;
     let tokens = outcome.as_mut().ok().map(|signed_in| &mut signed_in.tokens);
     let cookie = tokens.filter(|_| keeps_cookie(req.headers())).and_then(|tokens| bake(&app, tokens));
@@ -129,7 +134,8 @@ fn keeps_cookie(headers: &HeaderMap) -> bool {
 fn from_cookie(req: &HttpRequest) -> Outcome<Held> {
     let app = extract::app(req)?;
     let text = |name| req.headers().get(name).and_then(|value| value.to_str().ok());
-    let allowed = text(header::ORIGIN).is_some_and(|origin| app.config.gateway.allows_origin(origin, text(header::HOST)));
+    let allowed =
+        text(header::ORIGIN).is_some_and(|origin| app.config.gateway.allows_origin(origin, text(header::HOST)));
     if !allowed {
         return Err(ErrorCode::RequestForbiddenOrigin.into());
     }
@@ -168,7 +174,9 @@ mod tests {
     #[test]
     fn the_cookie_is_for_browsers_eyes_alone() {
         let baked = cookie("t0ken".to_owned(), CookieDuration::days(60)).to_string();
-        for part in ["quckchat_refresh=t0ken", "HttpOnly", "Secure", "SameSite=Strict", "Path=/api/v1/auth", "Max-Age=5184000"] {
+        for part in
+            ["quckchat_refresh=t0ken", "HttpOnly", "Secure", "SameSite=Strict", "Path=/api/v1/auth", "Max-Age=5184000"]
+        {
             assert!(baked.split("; ").any(|found| found == part), "{part} in {baked}");
         }
     }

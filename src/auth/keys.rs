@@ -187,9 +187,9 @@ impl Keys {
     }
 
     fn key(&self, row: signing_key::Model) -> Outcome<Key> {
-        let seed = self.open_sealed(&row).ok_or_else(|| {
-            Fault::new("the signing keys in the database were sealed under another secrets.master")
-        })?;
+        let seed = self
+            .open_sealed(&row)
+            .ok_or_else(|| Fault::new("the signing keys in the database were sealed under another secrets.master"))?;
         let pair = Ed25519KeyPair::from_seed_and_public_key(&seed, &row.public_key).map_err(Fault::new)?;
         let document = pair.to_pkcs8v1().map_err(fault)?;
         Ok(Key {

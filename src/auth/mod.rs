@@ -11,7 +11,7 @@ pub mod secrets;
 pub mod sessions;
 mod sign_in;
 #[cfg(test)]
-pub mod testing;
+pub(crate) mod testing;
 pub mod tokens;
 
 pub use otp::Otp;

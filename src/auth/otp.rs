@@ -67,13 +67,7 @@ pub struct Passed {
 
 impl Otp {
     /// Codes under this key, with these limits.
-    pub fn new(
-        db: Db,
-        clock: Arc<dyn Clock>,
-        key: [u8; 32],
-        sms: Arc<dyn SmsSender>,
-        config: &config::Auth,
-    ) -> Otp {
+    pub fn new(db: Db, clock: Arc<dyn Clock>, key: [u8; 32], sms: Arc<dyn SmsSender>, config: &config::Auth) -> Otp {
         Otp {
             db,
             clock,
@@ -91,8 +85,9 @@ impl Otp {
     /// `request.invalid` if it is no number, `auth.otp_budget` if it had enough of them; a fault of the database or
     /// the carrier.
     pub async fn send(&self, number: &str, purpose: OtpPurpose) -> Outcome<view::OtpSent> {
-        let phone = phone::normal_form(number)
-            .ok_or_else(|| Refusal::invalid("phoneNumber", "must be a phone number in international form, with its +"))?;
+        let phone = phone::normal_form(number).ok_or_else(|| {
+            Refusal::invalid("phoneNumber", "must be a phone number in international form, with its +")
+        })?;
         let id: [u8; 16] = self.clock.random();
         let code = format!("{:06}", self.clock.below(1_000_000));
         let retry_after = self.reserve(&phone, purpose, &id, &code).await?;
@@ -155,7 +150,9 @@ impl Otp {
         let id = id.ok_or(ErrorCode::AuthOtpExpired)?;
         let now = self.clock.now();
         let columns = &otp_verification::COLUMN;
-        let open = columns.id.eq(id.to_vec())
+        let open = columns
+            .id
+            .eq(id.to_vec())
             .and(columns.purpose.eq(name(purpose)))
             .and(columns.consumed_at.is_null())
             .and(columns.expires_at.gt(now))
@@ -187,8 +184,8 @@ impl Otp {
             consumed_at: Set(Some(self.clock.now())),
             ..otp_verification::ActiveModel::default()
         };
-        let unused = otp_verification::COLUMN.id.eq(passed.id.clone())
-            .and(otp_verification::COLUMN.consumed_at.is_null());
+        let unused =
+            otp_verification::COLUMN.id.eq(passed.id.clone()).and(otp_verification::COLUMN.consumed_at.is_null());
         let updated = otp_verification::Entity::update_many().set(used).filter(unused).exec(db).await?;
         if updated.rows_affected == 0 {
             return Err(ErrorCode::AuthOtpExpired.into());

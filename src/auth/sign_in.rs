@@ -182,7 +182,8 @@ mod tests {
     async fn one_code_signs_in_once_even_if_it_comes_twice_at_once() {
         for setting in each().await {
             let one = setting.code().await;
-            let other = VerifyOtp { verification_id: one.verification_id.clone(), code: one.code.clone(), device: None };
+            let other =
+                VerifyOtp { verification_id: one.verification_id.clone(), code: one.code.clone(), device: None };
             let (one, other) = tokio::join!(setting.auth.sign_in(one, None), setting.auth.sign_in(other, None));
             assert!(one.is_ok() != other.is_ok());
             assert_eq!(one.and(other).err().map(|error| error.code()), Some(ErrorCode::AuthOtpExpired));

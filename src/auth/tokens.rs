@@ -135,9 +135,8 @@ impl Tokens {
     /// All but the time.
     fn check(&self, token: &str, now: Timestamp) -> Option<Identity> {
         let header = decode_header(token).ok()?;
-        let typed = header.typ.is_some_and(|typ| {
-            typ.strip_prefix("application/").unwrap_or(&typ).eq_ignore_ascii_case(TYPE)
-        });
+        let typed =
+            header.typ.is_some_and(|typ| typ.strip_prefix("application/").unwrap_or(&typ).eq_ignore_ascii_case(TYPE));
         if header.alg != Algorithm::EdDSA || !typed {
             return None;
         }
@@ -229,9 +228,8 @@ mod tests {
             let (mut header, mut claims) = (part(&good, 0), part(&good, 1));
             changed(&mut header, &mut claims);
             let message = format!("{}.{}", encoded(header), encoded(claims));
-            let sign = |key: &EncodingKey| {
-                jsonwebtoken::crypto::sign(message.as_bytes(), key, Algorithm::EdDSA).unwrap()
-            };
+            let sign =
+                |key: &EncodingKey| jsonwebtoken::crypto::sign(message.as_bytes(), key, Algorithm::EdDSA).unwrap();
             let own = |key: &super::super::keys::Key| Ok(sign(&key.private));
             let signature = key.map_or_else(|| tokens.keys.with_signer(clock.now(), own).unwrap(), sign);
             format!("{message}.{signature}")

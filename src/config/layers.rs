@@ -161,24 +161,28 @@ pub fn merge<T: DeserializeOwned>(base: Layer, over: Vec<Layer>) -> Result<T, Co
 
 /// A value of the same kind as the shipped one, or what it must be.
 fn fit(given: Given, shipped: &Json) -> Result<Json, &'static str> {
-    match (shipped, given) {
-        (Json::Number(_), Given::Text(text)) => {
-            text.trim().parse::<i64>().map(Json::from).map_err(|_| "a whole number")
-        }
-        (Json::Number(_), Given::Typed(value)) => {
-            if value.is_i64() || value.is_u64() { Ok(value) } else { Err("a whole number") }
-        }
-        (Json::Bool(_), Given::Text(text)) => text.trim().parse::<bool>().map(Json::from).map_err(|_| "true or false"),
-        (Json::Bool(_), Given::Typed(value)) => if value.is_boolean() { Ok(value) } else { Err("true or false") },
-        (Json::Array(_), Given::Text(text)) => {
-            Ok(text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect())
-        }
-        (Json::Array(_), Given::Typed(value)) => match value.as_array() {
-            Some(items) if items.iter().all(Json::is_string) => Ok(value),
-            _ => Err("a list of texts"),
-        },
-        (_, Given::Text(text)) => Ok(text.into()),
-        (_, Given::Typed(value)) => if value.is_string() { Ok(value) } else { Err("a text") },
+    let value = match given {
+        Given::Typed(value) => Some(value),
+        Given::Text(text) => from_text(text, shipped),
+    };
+    let whole = |value: &Json| value.is_i64() || value.is_u64();
+    let texts = |value: &Json| value.as_array().is_some_and(|items| items.iter().all(Json::is_string));
+    let (fits, expected): (fn(&Json) -> bool, _) = match shipped {
+        Json::Number(_) => (whole, "a whole number"),
+        Json::Bool(_) => (Json::is_boolean, "true or false"),
+        Json::Array(_) => (texts, "a list of texts"),
+        _ => (Json::is_string, "a text"),
+    };
+    value.filter(fits).ok_or(expected)
+}
+
+/// What a text says where a value of the shipped one's kind is expected; lists are written with commas.
+fn from_text(text: String, shipped: &Json) -> Option<Json> {
+    match shipped {
+        Json::Number(_) => text.trim().parse::<i64>().ok().map(Json::from),
+        Json::Bool(_) => text.trim().parse::<bool>().ok().map(Json::from),
+        Json::Array(_) => Some(text.split(',').map(str::trim).filter(|item| !item.is_empty()).collect()),
+        _ => Some(text.into()),
     }
 }
 

@@ -127,7 +127,10 @@ impl Config {
             }
         }
         for origin in self.gateway.allowed_origins.iter().filter(|origin| !is_origin(origin)) {
-            wrong.add("gateway.allowed_origins", format!("{origin:?} is no origin; write https://host or https://host:port"));
+            wrong.add(
+                "gateway.allowed_origins",
+                format!("{origin:?} is no origin; write https://host or https://host:port"),
+            );
         }
         let url = self.database.url.expose();
         let known = ["sqlite://", "postgres://", "postgresql://"];
@@ -174,6 +177,5 @@ fn is_origin(text: &str) -> bool {
     let Some(("http" | "https", host)) = text.split_once("://") else {
         return text == "*";
     };
-    !host.is_empty()
-        && host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-:[]_".contains(&b))
+    !host.is_empty() && host.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-:[]_".contains(&b))
 }

@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn durations_go_there_and_back() {
-        for (text, millis) in [("50ms", 50), ("45s", 45_000), ("90s", 90_000), ("15m", 900_000), ("60d", 5_184_000_000)] {
+        for (text, millis) in [("50ms", 50), ("45s", 45_000), ("90s", 90_000), ("15m", 900_000), ("60d", 5_184_000_000)]
+        {
             assert_eq!(duration::parse(text), Ok(Duration::from_millis(millis)));
             assert_eq!(duration::print(Duration::from_millis(millis)), text);
         }

@@ -9,9 +9,11 @@ use futures_util::future::LocalBoxFuture;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_json::value::RawValue;
+use std::any::TypeId;
 use std::rc::Rc;
 use std::time::Instant;
-use utoipa::openapi::{RefOr, Schema};
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::{Object, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 /// What serves a command.
@@ -96,7 +98,9 @@ where
     let mut named = Vec::new();
     C::schemas(&mut named);
     C::Reply::schemas(&mut named);
-    Shapes { request: C::schema(), reply: C::Reply::schema(), named }
+    let nothing = TypeId::of::<C::Reply>() == TypeId::of::<()>();
+    let reply = if nothing { Object::with_type(Type::Null).into() } else { C::Reply::schema() };
+    Shapes { request: C::schema(), reply, named }
 }
 
 fn call<C: Run>(app: Rc<App>, caller: Caller, data: &RawValue) -> Answer {

@@ -7,5 +7,6 @@ pub mod extract;
 pub mod limits;
 pub mod openapi;
 pub mod outbound;
+pub mod query;
 pub mod router;
 pub mod socket;

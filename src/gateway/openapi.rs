@@ -9,7 +9,7 @@ use actors::protocol::{ErrorCode, error, event, view};
 use std::collections::BTreeMap;
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{Components, Content, OpenApi as OpenApiDocument, Ref, RefOr, Response};
+use utoipa::openapi::{Content, OpenApi as OpenApiDocument, Ref, RefOr, Response, Schema};
 use utoipa::{OpenApi, ToSchema};
 
 /// The path under which REST is served.
@@ -65,8 +65,8 @@ pub fn document() -> OpenApiDocument {
     let token = "An access token (RFC 9068), from `auth.verifyOtp` or `auth.refreshToken`.";
     let scheme = Http::builder().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").description(Some(token)).build();
     components.add_security_scheme(BEARER, SecurityScheme::Http(scheme));
-    add_frames(&mut components);
-    COMMANDS.iter().for_each(|served| add_command(&mut components, served));
+    components.schemas.extend(frames());
+    components.schemas.extend(COMMANDS.iter().flat_map(commands));
     document.components = Some(components);
     document
 }
@@ -156,42 +156,41 @@ fn refusals(operation: &Operation, served: &Served) -> Vec<ErrorCode> {
     codes
 }
 
-/// What a socket hears and says besides commands.
-fn add_frames(components: &mut Components) {
-    add::<Problem>(components);
-    add::<error::Body>(components);
-    add::<Hello>(components);
-    add::<event::Ready>(components);
-    add::<event::Heads>(components);
-    add::<event::Heartbeat>(components);
-    add::<event::Drain>(components);
-    add::<event::Typist>(components);
-    add::<event::Receipt>(components);
-    add::<event::SessionRevoked>(components);
-    add::<event::ConversationChanges>(components);
-    add::<view::Presence>(components);
-    add::<view::Item>(components);
-    add::<view::UserItem>(components);
+type Named = Vec<(String, RefOr<Schema>)>;
+
+/// What a socket hears and says besides commands, and errors at either door.
+fn frames() -> Named {
     let mut named = Vec::new();
-    event::Event::<view::Item>::schemas(&mut named);
-    components.schemas.extend(named);
-    let event = <event::Event<view::Item> as utoipa::PartialSchema>::schema();
-    components.schemas.insert("Event".to_owned(), event);
+    add::<Problem>(&mut named);
+    add::<error::Body>(&mut named);
+    add::<Hello>(&mut named);
+    add::<event::Ready>(&mut named);
+    add::<event::Heads>(&mut named);
+    add::<event::Heartbeat>(&mut named);
+    add::<event::Drain>(&mut named);
+    add::<event::Typist>(&mut named);
+    add::<event::Receipt>(&mut named);
+    add::<event::SessionRevoked>(&mut named);
+    add::<event::ConversationChanges>(&mut named);
+    add::<event::Event<view::Item>>(&mut named);
+    add::<view::Presence>(&mut named);
+    add::<view::Item>(&mut named);
+    add::<view::UserItem>(&mut named);
+    named
 }
 
-fn add<T: ToSchema>(components: &mut Components) {
-    let mut named = Vec::new();
-    T::schemas(&mut named);
-    components.schemas.extend(named);
-    components.schemas.insert(T::name().into_owned(), T::schema());
+fn add<T: ToSchema>(named: &mut Named) {
+    T::schemas(named);
+    named.push((T::name().into_owned(), T::schema()));
 }
 
-/// A command's request under its name, and its reply under that and `.reply`.
-fn add_command(components: &mut Components, served: &Served) {
+/// A command's request under its name, its reply under that and `.reply`, and what both refer to.
+fn commands(served: &Served) -> Named {
     let shapes = (served.shapes)();
-    components.schemas.extend(shapes.named);
-    components.schemas.insert(served.name.to_owned(), shapes.request);
-    components.schemas.insert(format!("{}.reply", served.name), shapes.reply);
+    let mut named = shapes.named;
+    named.push((served.name.to_owned(), shapes.request));
+    named.push((format!("{}.reply", served.name), shapes.reply));
+    named
 }
 
 #[cfg(test)]
@@ -230,6 +229,18 @@ mod tests {
         let schemas = document["components"]["schemas"].as_object().unwrap();
         for served in COMMANDS {
             assert!(schemas.contains_key(served.name), "{}", served.name);
+        }
+    }
+
+    #[test]
+    fn no_two_shapes_share_a_name() {
+        let of_slices = SLICES.iter().flat_map(|slice| slice().components.unwrap_or_default().schemas);
+        let all = of_slices.chain(frames()).chain(COMMANDS.iter().flat_map(commands));
+        let mut seen = std::collections::HashMap::new();
+        for (name, shape) in all {
+            let shape = serde_json::to_value(shape).unwrap();
+            let first = seen.entry(name.clone()).or_insert_with(|| shape.clone());
+            assert_eq!(*first, shape, "{name}");
         }
     }
 

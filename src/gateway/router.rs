@@ -118,7 +118,7 @@ impl Known {
 /// The outermost layer: names the request, survives panics, words errors, sets headers, logs.
 async fn edge(
     known: Rc<Known>,
-    req: ServiceRequest,
+    mut req: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let started = Instant::now();
@@ -126,6 +126,10 @@ async fn edge(
     let id = RequestId::sent(req.headers()).unwrap_or_else(|| RequestId::new(&app));
     req.extensions_mut().insert(id.clone());
     let method = req.method().clone();
+    if method == Method::HEAD {
+        // As GET, whose body the connection leaves out: it knows what was asked.
+        req.head_mut().method = Method::GET;
+    }
 
     let response = match AssertUnwindSafe(async { next.call(req).await }).catch_unwind().await {
         Ok(Ok(response)) => finished(&app, &known, &id, response),
@@ -208,7 +212,7 @@ fn log(method: &Method, response: &ServiceResponse<BoxBody>, id: &RequestId, sta
         %method,
         route = route.as_deref().unwrap_or("-"),
         status = status.as_u16(),
-        ms = started.elapsed().as_secs_f64() * 1000.0,
+        ms = started.elapsed().as_micros() as f64 / 1000.0,
         request_id = %id.0,
     );
 }

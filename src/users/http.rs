@@ -2,7 +2,8 @@
 //! Never a rule: who may see or change what is decided in `profile`.
 
 use crate::app::App;
-use crate::gateway::extract::{Body, Call, Id, Params, Reply, reply};
+use crate::gateway::extract::{Body, Call, Id, Reply, reply};
+use crate::gateway::query::Params;
 use actix_web::web;
 use actors::protocol::command::{GetProfile, SearchUsers, UpdateProfile, UserChanges, UserRef};
 use actors::protocol::{Command, view};

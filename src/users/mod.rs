@@ -5,7 +5,7 @@ pub mod http;
 pub mod profile;
 pub mod search;
 #[cfg(test)]
-pub mod testing;
+pub(crate) mod testing;
 
 use crate::app::App;
 use crate::gateway::dispatch::Run;

@@ -179,7 +179,8 @@ mod tests {
             }
             let names = ["Tea", "tea", "TEA"];
             let claims = people.iter().zip(names);
-            let outcomes = join_all(claims.map(|(user, name)| update(&scratch.db, &*clock, editor(*user), named(name)))).await;
+            let outcomes =
+                join_all(claims.map(|(user, name)| update(&scratch.db, &*clock, editor(*user), named(name)))).await;
             assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1);
             for outcome in outcomes.into_iter().filter(|outcome| outcome.is_err()) {
                 assert_eq!(code(outcome), Some(ErrorCode::UserUsernameTaken));
