@@ -32,7 +32,16 @@ pub fn routes(cfg: &mut web::ServiceConfig) {
 /// The routes, for the document.
 #[derive(OpenApi)]
 #[openapi(paths(
-    create, list, get, update, update_mine, leave, transfer_ownership, participants, add_participants, set_role,
+    create,
+    list,
+    get,
+    update,
+    update_mine,
+    leave,
+    transfer_ownership,
+    participants,
+    add_participants,
+    set_role,
     remove_participant,
 ))]
 pub struct Paths;
@@ -106,11 +115,7 @@ async fn list(
     params(("conversationId" = ConversationId, Path)),
     responses((status = 200, description = "The conversation", body = view::Conversation)),
 )]
-async fn get(
-    app: web::Data<App>,
-    call: Call<GetConversation>,
-    id: Id<ConversationId>,
-) -> Reply<view::Conversation> {
+async fn get(app: web::Data<App>, call: Call<GetConversation>, id: Id<ConversationId>) -> Reply<view::Conversation> {
     reply(app.dispatch(&call, GetConversation { conversation_id: id.0 }).await)
 }
 

@@ -3,6 +3,7 @@
 
 use crate::app::App;
 use crate::gateway::error::Failure;
+use crate::metrics::Alive;
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use actors::protocol::ErrorCode;
@@ -84,8 +85,8 @@ const SERVICES: [(&str, Ground); 9] = [
     ("gateway", Ground::Door),
     ("auth", Ground::Rows),
     ("users", Ground::Rows),
-    ("messages", Ground::Rows),
-    ("conversations", Ground::Rows),
+    ("messages", Ground::Journal),
+    ("conversations", Ground::Journal),
     ("notifications", Ground::Nothing),
     ("media", Ground::Nothing),
     ("calls", Ground::Nothing),
@@ -99,6 +100,8 @@ enum Ground {
     Door,
     /// On the database.
     Rows,
+    /// On the database, and on what waits to be written to it.
+    Journal,
     /// It is not built yet.
     Nothing,
 }
@@ -162,11 +165,45 @@ fn rows(took: Option<Duration>) -> ServiceHealth {
     }
 }
 
-fn services(draining: bool, took: Option<Duration>) -> Health {
+/// What the health of all services follows from.
+#[derive(Debug, Clone, Copy)]
+struct Signs {
+    draining: bool,
+    /// How long the database took to answer, if it did.
+    database: Option<Duration>,
+    /// Changes that wait to be committed.
+    waiting: u64,
+    /// How many may.
+    may_wait: u64,
+}
+
+impl Signs {
+    async fn read(app: &App) -> Signs {
+        Signs {
+            draining: app.readiness.is_draining(),
+            database: app.readiness.database(app).await,
+            waiting: u64::try_from(app.metrics.alive().journal_waiting).unwrap_or(0),
+            may_wait: app.config.journal.queue_items as u64,
+        }
+    }
+
+    fn journal(self) -> ServiceHealth {
+        let rows = rows(self.database);
+        match rows.status {
+            Status::Up if self.waiting > self.may_wait / 2 => {
+                ServiceHealth::new(Status::Degraded, Some("many changes wait to be committed"))
+            }
+            _ => rows,
+        }
+    }
+}
+
+fn services(signs: Signs) -> Health {
     let health = |ground| match ground {
-        Ground::Door if draining => ServiceHealth::new(Status::Degraded, Some("the node is going away")),
+        Ground::Door if signs.draining => ServiceHealth::new(Status::Degraded, Some("the node is going away")),
         Ground::Door => ServiceHealth::new(Status::Up, None),
-        Ground::Rows => rows(took),
+        Ground::Rows => rows(signs.database),
+        Ground::Journal => signs.journal(),
         Ground::Nothing => ServiceHealth::new(Status::Down, Some("not part of this version")),
     };
     let built = SERVICES.iter().filter(|(_, ground)| *ground != Ground::Nothing);
@@ -178,7 +215,7 @@ fn services(draining: bool, took: Option<Duration>) -> Health {
 }
 
 async fn health(app: &App) -> Health {
-    services(app.readiness.is_draining(), app.readiness.database(app).await)
+    services(Signs::read(app).await)
 }
 
 /// What this slice serves under `/api/v1`.
@@ -265,7 +302,8 @@ struct Details {
     health: Health,
     draining: bool,
     database: Database,
-    rooms: crate::metrics::Alive,
+    journal: ServiceHealth,
+    alive: Alive,
 }
 
 #[derive(Serialize)]
@@ -282,23 +320,23 @@ struct Database {
 }
 
 async fn detailed(app: web::Data<App>) -> HttpResponse {
-    let draining = app.readiness.is_draining();
-    let took = app.readiness.database(&app).await;
+    let signs = Signs::read(&app).await;
     let details = Details {
-        health: services(draining, took),
-        draining,
+        health: services(signs),
+        draining: signs.draining,
         database: Database {
-            health: rows(took),
+            health: rows(signs.database),
             backend: match app.db.backend() {
                 Backend::Sqlite => "sqlite",
                 Backend::Postgres => "postgres",
             },
-            answered_in_ms: took.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+            answered_in_ms: signs.database.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
             connections: app.db.pool_size(),
             idle_connections: app.db.pool_idle(),
             wal_bytes: app.db.wal_bytes(),
         },
-        rooms: app.metrics.alive(),
+        journal: signs.journal(),
+        alive: app.metrics.alive(),
     };
     HttpResponse::build(details.health.status.http()).json(details)
 }
@@ -312,11 +350,11 @@ async fn metrics(app: web::Data<App>) -> Result<HttpResponse, Failure> {
 mod tests {
     use super::*;
 
-    const QUICK: Option<Duration> = Some(Duration::from_millis(1));
+    const WELL: Signs = Signs { draining: false, database: Some(Duration::from_millis(1)), waiting: 0, may_wait: 1000 };
 
     #[test]
     fn what_is_not_built_says_so_and_drags_nothing_down() {
-        let health = services(false, QUICK);
+        let health = services(WELL);
         assert_eq!(health.status, Status::Up);
         assert_eq!(health.services.len(), 9);
         let calls = health.services["calls"];
@@ -325,16 +363,24 @@ mod tests {
 
     #[test]
     fn a_database_that_does_not_answer_takes_its_services_down() {
-        let health = services(false, None);
+        let health = services(Signs { database: None, ..WELL });
         assert_eq!(health.status, Status::Down);
         assert_eq!(health.services["messages"].status, Status::Down);
         assert_eq!(health.services["gateway"].status, Status::Up);
-        assert_eq!(services(false, Some(PING_SLOW * 2)).status, Status::Degraded);
+        let slow = services(Signs { database: Some(PING_SLOW * 2), ..WELL });
+        assert_eq!(slow.status, Status::Degraded);
+    }
+
+    #[test]
+    fn a_journal_that_is_filling_up_shows() {
+        let health = services(Signs { waiting: 501, ..WELL });
+        assert_eq!(health.services["messages"].status, Status::Degraded);
+        assert_eq!(health.services["users"].status, Status::Up);
     }
 
     #[test]
     fn a_node_that_goes_away_says_so() {
-        let health = services(true, QUICK);
+        let health = services(Signs { draining: true, ..WELL });
         assert_eq!(health.services["gateway"].detail, Some("the node is going away"));
         assert_eq!(health.status, Status::Degraded);
     }

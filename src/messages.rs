@@ -27,9 +27,7 @@ pub fn routes(cfg: &mut web::ServiceConfig) {
 
 /// The routes, for the document.
 #[derive(OpenApi)]
-#[openapi(paths(
-    send, history, changes, mark_read, mark_delivered, get, edit, delete, add_reaction, remove_reaction,
-))]
+#[openapi(paths(send, history, changes, mark_read, mark_delivered, get, edit, delete, add_reaction, remove_reaction,))]
 pub struct Paths;
 
 by_conversations! {

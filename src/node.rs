@@ -56,7 +56,11 @@ impl Surroundings {
     pub fn alone(config: &Config) -> Surroundings {
         let clock = Arc::new(SystemClock::default()) as Arc<dyn Clock>;
         let name = clock.uuid().simple().to_string();
-        Surroundings { cluster: LocalBus::new().join(&name[name.len() - 8..]), clock, sms: sms::from_config(&config.sms) }
+        Surroundings {
+            cluster: LocalBus::new().join(&name[name.len() - 8..]),
+            clock,
+            sms: sms::from_config(&config.sms),
+        }
     }
 }
 
@@ -103,14 +107,21 @@ impl Node {
         let db = Db::open(&config.database()).await.context("the database could not be opened")?;
         migration::migrate(db.write()).await.context("the database's schema could not be brought up to date")?;
         compare_clocks(&db, clock.as_ref()).await.context("the database does not tell the time")?;
-        let auth = Auth::open(&config, db.clone(), clock.clone(), sms).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        let auth =
+            Auth::open(&config, db.clone(), clock.clone(), sms).await.map_err(|error| anyhow::anyhow!("{error}"))?;
 
         let meters = Arc::new(actors::metrics::Metrics::default());
         let metrics = Arc::new(Metrics::new(&meters));
         let (entries, requests) = Entries::new(cluster, clock.clone(), limits.clone(), meters.clone());
         let (journal, lanes) = Journal::new(&db, &clock, &limits, &entries);
         let (greeter, greeting) = Greeter::new(db.clone());
-        let deps = Deps { db: db.clone(), clock: clock.clone(), limits: limits.clone(), entries: entries.clone(), journal: journal.clone() };
+        let deps = Deps {
+            db: db.clone(),
+            clock: clock.clone(),
+            limits: limits.clone(),
+            entries: entries.clone(),
+            journal: journal.clone(),
+        };
         let app = App {
             conversations: Conversations::new(deps, &auth.secrets.derive("request hashes")),
             presences: Presences::new(db.clone(), clock.clone(), limits.clone(), entries.clone()),
@@ -144,10 +155,18 @@ impl Node {
         let config = &self.app.config;
         let mut out = std::io::stdout().lock();
         let database = match self.app.db.backend() {
-            Backend::Sqlite if config.database.url.expose().is_empty() => format!("SQLite in {}", config.data.display()),
+            Backend::Sqlite if config.database.url.expose().is_empty() => {
+                format!("SQLite in {}", config.data.display())
+            }
             _ => config.database.url.shown(),
         };
-        writeln!(out, "QuckChat {} ({:?} profile), node {}", env!("CARGO_PKG_VERSION"), config.profile, self.app.entries.cluster().node())?;
+        writeln!(
+            out,
+            "QuckChat {} ({:?} profile), node {}",
+            env!("CARGO_PKG_VERSION"),
+            config.profile,
+            self.app.entries.cluster().node()
+        )?;
         writeln!(out, "  REST        http://{}/api/v1   (to browse: http://{}/docs/)", self.address, self.address)?;
         writeln!(out, "  sockets     ws://{0}/ws, ws://{0}/ws/chat, ws://{0}/ws/webrtc", self.address)?;
         if let Some(operations) = self.operations {
@@ -198,7 +217,12 @@ async fn tick() {
 
 /// What goes on beside the requests.
 fn keep_up(app: &App, limits: &Arc<actors::limits::Limits>, rows: &Arbiter, requests: MendRequests) {
-    let mender = || Mender { entries: app.entries.clone(), db: app.db.clone(), clock: app.clock.clone(), limits: limits.clone() };
+    let mender = || Mender {
+        entries: app.entries.clone(),
+        db: app.db.clone(),
+        clock: app.clock.clone(),
+        limits: limits.clone(),
+    };
     rows.spawn(mender().run(requests));
     rows.spawn(mender().sweep());
     rows.spawn(keep_tidy(app.db.clone(), app.clock.clone(), limits.clone()));
@@ -229,7 +253,11 @@ async fn compare_clocks(db: &Db, clock: &dyn Clock) -> Result<(), sea_orm::DbErr
     Ok(())
 }
 
-fn open_doors(app: &App, greeter: Greeter, limits: &Arc<actors::limits::Limits>) -> anyhow::Result<(ServerHandle, SocketAddr)> {
+fn open_doors(
+    app: &App,
+    greeter: Greeter,
+    limits: &Arc<actors::limits::Limits>,
+) -> anyhow::Result<(ServerHandle, SocketAddr)> {
     let listen = app.config.gateway.listen;
     let listener = bind(listen, app.config.gateway.backlog)?;
     let address = listener.local_addr()?;
@@ -296,4 +324,3 @@ fn bind(address: SocketAddr, backlog: u32) -> anyhow::Result<TcpListener> {
     };
     bound().with_context(|| format!("cannot listen on {address}"))
 }
-

@@ -59,10 +59,6 @@ async fn get(
     put, path = "/presence", operation_id = SetPresence::NAME, tag = "presence", request_body = SetPresence,
     responses((status = 200, description = "As shown now", body = view::Presence)),
 )]
-async fn set(
-    app: web::Data<App>,
-    call: Call<SetPresence>,
-    Body(command): Body<SetPresence>,
-) -> Reply<view::Presence> {
+async fn set(app: web::Data<App>, call: Call<SetPresence>, Body(command): Body<SetPresence>) -> Reply<view::Presence> {
     reply(app.dispatch(&call, command).await)
 }

@@ -182,7 +182,10 @@ impl Cluster for LocalCluster {
             if state.nodes.len() < 2 || self.bus.deaf.load(Ordering::SeqCst) {
                 return;
             }
-            let others = state.nodes.iter().filter(|(name, member)| **name != self.node && member.topics.contains(&delivery.topic));
+            let others = state
+                .nodes
+                .iter()
+                .filter(|(name, member)| **name != self.node && member.topics.contains(&delivery.topic));
             others.filter_map(|(_, member)| member.inlet.clone()).collect()
         };
         for inlet in listeners {
@@ -218,7 +221,10 @@ impl Cluster for LocalCluster {
 
     fn presence(&self, users: Vec<UserId>) -> BoxFuture<'static, Vec<Option<Status>>> {
         let state = self.bus.state.lock();
-        let found = users.iter().map(|user| state.claims.get(user).and_then(|claims| most_present(claims.values().copied()))).collect();
+        let found = users
+            .iter()
+            .map(|user| state.claims.get(user).and_then(|claims| most_present(claims.values().copied())))
+            .collect();
         Box::pin(std::future::ready(found))
     }
 }

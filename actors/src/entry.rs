@@ -55,10 +55,16 @@ pub type MendRequests = mpsc::UnboundedReceiver<Topic>;
 
 impl Entries {
     /// No entries yet. The mender takes the requests.
-    pub fn new(cluster: Arc<dyn Cluster>, clock: Arc<dyn Clock>, limits: Arc<Limits>, metrics: Arc<Metrics>) -> (Entries, MendRequests) {
+    pub fn new(
+        cluster: Arc<dyn Cluster>,
+        clock: Arc<dyn Clock>,
+        limits: Arc<Limits>,
+        metrics: Arc<Metrics>,
+    ) -> (Entries, MendRequests) {
         let (mend, requests) = mpsc::unbounded_channel();
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        let entries = Entries(Arc::new(Inner { shards, hubs: RwLock::default(), cluster, clock, limits, metrics, mend }));
+        let entries =
+            Entries(Arc::new(Inner { shards, hubs: RwLock::default(), cluster, clock, limits, metrics, mend }));
         let weak = Arc::downgrade(&entries.0);
         entries.0.cluster.connect(Box::new(move |delivery| {
             if let Some(inner) = weak.upgrade() {
@@ -218,7 +224,10 @@ impl Entries {
     /// Whether a thread has so much to put into queues that more should wait in the rows.
     fn is_behind(&self, state: &State) -> bool {
         let hubs = self.0.hubs.read();
-        state.hubs.iter().any(|(id, _)| hubs.get(*id as usize).is_some_and(|hub| hub.waiting_bytes() > self.0.limits.journal_bytes))
+        state
+            .hubs
+            .iter()
+            .any(|(id, _)| hubs.get(*id as usize).is_some_and(|hub| hub.waiting_bytes() > self.0.limits.journal_bytes))
     }
 
     fn forward(&self, state: &State, delivery: &Arc<Delivery>) {
@@ -254,7 +263,11 @@ impl Entries {
     /// The numbered topics that somebody listens to.
     pub(crate) fn numbered_topics(&self) -> Vec<Topic> {
         let numbered = |topic: &Topic| !matches!(topic, Topic::Presence(_));
-        self.0.shards.iter().flat_map(|shard| shard.lock().keys().copied().filter(numbered).collect::<Vec<_>>()).collect()
+        self.0
+            .shards
+            .iter()
+            .flat_map(|shard| shard.lock().keys().copied().filter(numbered).collect::<Vec<_>>())
+            .collect()
     }
 
     /// Something private to a user has changed: their sockets on every node hear of it.
@@ -264,7 +277,11 @@ impl Entries {
 
     /// A session was ended: its sockets on every node close.
     pub fn session_revoked(&self, user: UserId, session: SessionId) {
-        self.deliver(Arc::new(Delivery { topic: Topic::User(user), numbers: None, content: Content::SessionRevoked(session) }));
+        self.deliver(Arc::new(Delivery {
+            topic: Topic::User(user),
+            numbers: None,
+            content: Content::SessionRevoked(session),
+        }));
     }
 }
 

@@ -112,16 +112,23 @@ async fn serve(db: &Db, asked: impl Iterator<Item = Ask>) {
         let mut found = answered(arrive(db, &keys).await);
         for (user, session, answer) in arrivals {
             let outcome = match &mut found {
-                Some(found) => found.get(&(user, session)).map_or(Err(ErrorCode::AuthSessionRevoked.into()), |arrival| {
-                    Ok(Arrival { user: arrival.user.clone(), user_rev: arrival.user_rev, memberships: arrival.memberships.clone() })
-                }),
+                Some(found) => {
+                    found.get(&(user, session)).map_or(Err(ErrorCode::AuthSessionRevoked.into()), |arrival| {
+                        Ok(Arrival {
+                            user: arrival.user.clone(),
+                            user_rev: arrival.user_rev,
+                            memberships: arrival.memberships.clone(),
+                        })
+                    })
+                }
                 None => Err(ErrorCode::ServerUnavailable.into()),
             };
             let _ = answer.send(outcome);
         }
     }
     if !looks.is_empty() {
-        let keys: Vec<(UserId, &[ConversationId], &Known)> = looks.iter().map(|(user, conversations, known, _)| (*user, conversations.as_slice(), known)).collect();
+        let keys: Vec<(UserId, &[ConversationId], &Known)> =
+            looks.iter().map(|(user, conversations, known, _)| (*user, conversations.as_slice(), known)).collect();
         let mut found = answered(look(db, &keys).await).map(Vec::into_iter);
         for (_, _, _, answer) in looks {
             let snapshot = found.as_mut().and_then(Iterator::next);
@@ -155,7 +162,8 @@ async fn arrive(db: &Db, keys: &[(UserId, SessionId)]) -> Result<HashMap<(UserId
         })
         .await?;
         for row in &found {
-            let membership = Membership { conversation: row.try_get_by_index(1)?, visible_from_seq: row.try_get_by_index(2)? };
+            let membership =
+                Membership { conversation: row.try_get_by_index(1)?, visible_from_seq: row.try_get_by_index(2)? };
             memberships.entry(row.try_get_by_index(0)?).or_default().push(membership);
         }
     }
@@ -212,7 +220,9 @@ async fn look(db: &Db, keys: &[(UserId, &[ConversationId], &Known)]) -> Result<V
             }
         }
         let lost = known.revs.iter().flat_map(|revs| revs.keys()).filter(|id| !found.contains_key(&(*user, **id)));
-        snapshot.gone = lost.map(|id| Gone { conversation_id: *id, until_rev: ended.get(&(*user, *id)).copied().unwrap_or(0) }).collect();
+        snapshot.gone = lost
+            .map(|id| Gone { conversation_id: *id, until_rev: ended.get(&(*user, *id)).copied().unwrap_or(0) })
+            .collect();
         snapshot
     });
     Ok(snapshots.collect())
@@ -221,7 +231,8 @@ async fn look(db: &Db, keys: &[(UserId, &[ConversationId], &Known)]) -> Result<V
 fn is_stale(position: &read::Position, known: &Known) -> bool {
     match &known.revs {
         None => true,
-        Some(revs) => revs.get(&position.conversation) != Some(&position.last_rev) || position.user_rev > known.user_rev,
+        Some(revs) => {
+            revs.get(&position.conversation) != Some(&position.last_rev) || position.user_rev > known.user_rev
+        }
     }
 }
-

@@ -186,7 +186,9 @@ impl Hub {
 
     async fn deliver(&self, delivery: &Arc<Delivery>) {
         // The list is taken out, so that sockets may come and go while others get their turn.
-        let Some(mut listeners) = self.audiences.borrow_mut().get_mut(&delivery.topic).map(std::mem::take) else { return };
+        let Some(mut listeners) = self.audiences.borrow_mut().get_mut(&delivery.topic).map(std::mem::take) else {
+            return;
+        };
         let mut fills = FillFrames::default();
         for turn in listeners.chunks(TURN) {
             for listener in turn {
@@ -279,7 +281,10 @@ impl Socket {
     /// The users whose presence it watches.
     pub fn watched(&self) -> HashSet<UserId> {
         let listening = self.listening.borrow();
-        listening.keys().filter_map(|topic| if let Topic::Presence(user) = topic { Some(*user) } else { None }).collect()
+        listening
+            .keys()
+            .filter_map(|topic| if let Topic::Presence(user) = topic { Some(*user) } else { None })
+            .collect()
     }
 
     /// From now on coalesced hints instead of numbered frames.
@@ -327,9 +332,18 @@ impl Socket {
 struct FillFrames(HashMap<(i64, i64, i64), Bytes>);
 
 impl FillFrames {
-    fn frame(&mut self, conversation: ConversationId, from: i64, rev: i64, fill: &Fill, visible_from_seq: i64) -> Bytes {
+    fn frame(
+        &mut self,
+        conversation: ConversationId,
+        from: i64,
+        rev: i64,
+        fill: &Fill,
+        visible_from_seq: i64,
+    ) -> Bytes {
         let make = || {
-            let visible = |item: &&Item| item.rev() >= from && item.rev() <= rev && item.seq().is_none_or(|seq| seq >= visible_from_seq);
+            let visible = |item: &&Item| {
+                item.rev() >= from && item.rev() <= rev && item.seq().is_none_or(|seq| seq >= visible_from_seq)
+            };
             let items = fill.items.iter().filter(visible).cloned().collect();
             changes_frame(conversation, ConversationChanges { from_rev: from, rev, items, reset: fill.reset })
         };
@@ -358,7 +372,9 @@ impl Listener {
             Content::Frames { bytes, parts } => self.hear_frames(&socket, delivery, bytes, parts),
             Content::Fill(fill) => self.hear_fill(&socket, delivery, fill, fills),
             Content::Ephemeral { bytes, key } => socket.outbox.push_ephemeral(bytes.clone(), *key),
-            Content::SessionRevoked(session) if socket.session.get() == Some(*session) => socket.notify(Notice::Revoked),
+            Content::SessionRevoked(session) if socket.session.get() == Some(*session) => {
+                socket.notify(Notice::Revoked)
+            }
             Content::SessionRevoked(_) | Content::UserChanged => {}
         }
     }
@@ -372,7 +388,8 @@ impl Listener {
             hints.insert(conversation, rev);
         } else {
             let visible_from = self.visible_from_seq.get();
-            let all = from_rev > self.since_rev.get() && parts.iter().all(|part| part.removed.is_none() && part.seq.is_none_or(|seq| seq >= visible_from));
+            let all = from_rev > self.since_rev.get()
+                && parts.iter().all(|part| part.removed.is_none() && part.seq.is_none_or(|seq| seq >= visible_from));
             if all {
                 socket.outbox.push(bytes.clone(), parts.len() as u64);
                 return;
@@ -397,7 +414,8 @@ impl Listener {
             if part.seq.is_none_or(|seq| seq >= self.visible_from_seq.get()) {
                 socket.outbox.push(bytes.slice(frame), 1);
             } else {
-                let nothing = ConversationChanges { from_rev: part.rev, rev: part.rev, items: Vec::new(), reset: false };
+                let nothing =
+                    ConversationChanges { from_rev: part.rev, rev: part.rev, items: Vec::new(), reset: false };
                 socket.outbox.push(changes_frame(conversation, nothing), 1);
             }
         }
@@ -428,7 +446,9 @@ impl Listener {
     }
 
     fn hear_fill(&self, socket: &Socket, delivery: &Delivery, fill: &Fill, fills: &mut FillFrames) {
-        let (Topic::Conversation(conversation), Some((from_rev, rev))) = (delivery.topic, delivery.numbers) else { return };
+        let (Topic::Conversation(conversation), Some((from_rev, rev))) = (delivery.topic, delivery.numbers) else {
+            return;
+        };
         let removal = self.removal(fill.items.iter().map(|item| (item.rev(), removed(item))));
         let from = from_rev.max(self.since_rev.get() + 1);
         let upto = removal.unwrap_or(rev).min(rev);
@@ -468,4 +488,3 @@ impl Drop for Socket {
         self.hub.sockets.borrow_mut().remove(&self.id);
     }
 }
-

@@ -79,14 +79,25 @@ pub struct Journal {
 
 impl Journal {
     /// The journal and what runs its lanes; each is to be driven until the journal is dropped.
-    pub fn new(db: &Db, clock: &Arc<dyn Clock>, limits: &Arc<Limits>, entries: &Entries) -> (Journal, Vec<impl Future<Output = ()> + Send + use<>>) {
+    pub fn new(
+        db: &Db,
+        clock: &Arc<dyn Clock>,
+        limits: &Arc<Limits>,
+        entries: &Entries,
+    ) -> (Journal, Vec<impl Future<Output = ()> + Send + use<>>) {
         // SQLite has one writer.
         let count = if db.backend() == Backend::Sqlite { 1 } else { limits.lanes.max(1) };
         let waiting = Arc::new(Waiting::default());
         let (lanes, tasks) = (0..count)
             .map(|_| {
                 let (sender, inbox) = mpsc::unbounded_channel();
-                let lane = Lane { db: db.clone(), clock: clock.clone(), limits: limits.clone(), entries: entries.clone(), waiting: waiting.clone() };
+                let lane = Lane {
+                    db: db.clone(),
+                    clock: clock.clone(),
+                    limits: limits.clone(),
+                    entries: entries.clone(),
+                    waiting: waiting.clone(),
+                };
                 (sender, lane.run(inbox))
             })
             .unzip::<_, _, Vec<_>, Vec<_>>();
@@ -208,7 +219,8 @@ impl Lane {
     /// Each room hears once of what was written and what its items come to.
     fn hand_out(&self, items: Vec<Item>, mut committed: Committed) -> Vec<Item> {
         let mut skipped = Vec::new();
-        let mut rooms: HashMap<ConversationId, (mpsc::UnboundedSender<Verdict>, Vec<(Reply<Done>, Outcome<Done>)>)> = HashMap::new();
+        let mut rooms: HashMap<ConversationId, (mpsc::UnboundedSender<Verdict>, Vec<(Reply<Done>, Outcome<Done>)>)> =
+            HashMap::new();
         let mut skips = committed.skipped.iter().peekable();
         for ((at, item), outcome) in items.into_iter().enumerate().zip(committed.outcomes.drain(..)) {
             if skips.next_if_eq(&&at).is_some() {
@@ -220,7 +232,9 @@ impl Lane {
         }
         for (conversation, (room, answers)) in rooms {
             let written = committed.written.remove(&conversation).unwrap_or_default();
-            if let Err(mpsc::error::SendError(Verdict::Decided { written, answers })) = room.send(Verdict::Decided { written, answers }) {
+            if let Err(mpsc::error::SendError(Verdict::Decided { written, answers })) =
+                room.send(Verdict::Decided { written, answers })
+            {
                 // The room has gone meanwhile; what is committed is committed.
                 self.entries.mend(Topic::Conversation(conversation));
                 written.users.iter().for_each(|user| self.entries.user_changed(*user));
@@ -254,4 +268,3 @@ pub async fn keep_tidy(db: Db, clock: Arc<dyn Clock>, limits: Arc<Limits>) {
         }
     }
 }
-

@@ -67,7 +67,11 @@ impl Mender {
             }
             // What is only on its way gets the time to arrive.
             self.clock.sleep(self.limits.gap_wait.max(Duration::from_millis(1))).await;
-            let missing: Vec<Topic> = behind.into_iter().filter(|(topic, rev)| self.entries.position(*topic).is_some_and(|at| at < *rev)).map(|(topic, _)| topic).collect();
+            let missing: Vec<Topic> = behind
+                .into_iter()
+                .filter(|(topic, rev)| self.entries.position(*topic).is_some_and(|at| at < *rev))
+                .map(|(topic, _)| topic)
+                .collect();
             self.mend(&missing).await?;
         }
         Ok(())
@@ -141,7 +145,11 @@ impl Mender {
                 let mut bytes = Vec::new();
                 let parts = items.iter().map(|item| append(item, &mut bytes)).collect();
                 let content = Content::Frames { bytes: bytes.into(), parts };
-                self.entries.receive(Arc::new(Delivery { topic: Topic::User(user), numbers: Some((after + 1, upto)), content }));
+                self.entries.receive(Arc::new(Delivery {
+                    topic: Topic::User(user),
+                    numbers: Some((after + 1, upto)),
+                    content,
+                }));
             }
         }
         Ok(())
@@ -170,7 +178,13 @@ fn append(item: &UserItem, bytes: &mut Vec<u8>) -> Part {
     Part { end: bytes.len(), rev: user_rev, seq: None, removed, conversation }
 }
 
-fn own_event<T: Serialize>(name: &str, user_rev: i64, conversation: Option<ConversationId>, data: &T, bytes: &mut Vec<u8>) {
+fn own_event<T: Serialize>(
+    name: &str,
+    user_rev: i64,
+    conversation: Option<ConversationId>,
+    data: &T,
+    bytes: &mut Vec<u8>,
+) {
     let mut event = Event::new(name, data);
     event.conversation_id = conversation;
     event.user_rev = Some(user_rev);

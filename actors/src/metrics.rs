@@ -60,7 +60,12 @@ impl Metrics {
         registry.register("sockets_too_slow", "Sockets closed as too slow", self.too_slow.clone());
         registry.register("journal_waiting", "Items that wait for the journal", self.journal_waiting.clone());
         registry.register("journal_batch_items", "Items of a journal's transaction", self.journal_batch.clone());
-        registry.register_with_unit("journal_commit", "Duration of a journal's transaction", Unit::Seconds, self.journal_commit.clone());
+        registry.register_with_unit(
+            "journal_commit",
+            "Duration of a journal's transaction",
+            Unit::Seconds,
+            self.journal_commit.clone(),
+        );
         registry.register("journal_failures", "Transactions that failed as a whole", self.journal_failures.clone());
         registry.register("mended", "Topics that were behind the rows and were mended", self.mended.clone());
         registry.register("hellos", "Hellos answered with ready", self.readies.clone());

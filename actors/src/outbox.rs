@@ -295,7 +295,6 @@ impl Drop for Outbox {
     }
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -153,30 +153,35 @@ where
         answer.await.unwrap_or_else(|_| Err(ErrorCode::ServerUnavailable.into()))
     }
 
-    fn send<T>(&self, id: R::Id, bytes: usize, command: impl FnOnce(Reply<T>) -> R::Command) -> Outcome<oneshot::Receiver<Outcome<T>>> {
+    fn send<T>(
+        &self,
+        id: R::Id,
+        bytes: usize,
+        command: impl FnOnce(Reply<T>) -> R::Command,
+    ) -> Outcome<oneshot::Receiver<Outcome<T>>> {
         let busy = || Refusal::new(ErrorCode::ConversationBusy).after(Duration::from_millis(200));
         let mut shard = self.0.shard(id).lock();
+        if shard.get(&id).is_some_and(|slot| !slot.address.connected()) {
+            // It died: the next one takes its place.
+            shard.remove(&id);
+            self.0.entries.metrics().rooms.dec();
+        }
         let slot = self.slot(&mut shard, id)?;
         let waiting = slot.waiting.clone();
-        if waiting.items.load(Ordering::Relaxed) >= self.0.items || waiting.bytes.load(Ordering::Relaxed) + bytes > self.0.bytes {
+        if waiting.items.load(Ordering::Relaxed) >= self.0.items
+            || waiting.bytes.load(Ordering::Relaxed) + bytes > self.0.bytes
+        {
             return Err(busy().into());
         }
         waiting.items.fetch_add(1, Ordering::AcqRel);
         waiting.bytes.fetch_add(bytes, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
-        let command = command(Reply { sender: Some(sender), waiting, bytes });
-        match slot.address.try_send(command) {
-            Ok(()) => Ok(answer),
-            Err(SendError::Full(_)) => Err(busy().into()),
-            Err(SendError::Closed(command)) => {
-                // It died: the next one takes the command, which nobody has seen.
-                shard.remove(&id);
-                self.0.entries.metrics().rooms.dec();
-                let slot = self.slot(&mut shard, id)?;
-                slot.address.try_send(command).map_err(|_| ErrorCode::ServerUnavailable)?;
-                Ok(answer)
-            }
-        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "what waits is bounded by the count above, not by the mailbox, which is short until the room has started"
+        )]
+        slot.address.do_send(command(Reply { sender: Some(sender), waiting, bytes }));
+        Ok(answer)
     }
 
     fn slot<'a>(&self, shard: &'a mut HashMap<R::Id, Slot<R>>, id: R::Id) -> Outcome<&'a Slot<R>> {
@@ -187,11 +192,7 @@ where
                 let hubs = self.0.entries.hubs();
                 let hub = hubs.get(shard_of(id, hubs.len())).ok_or(ErrorCode::ServerUnavailable)?;
                 let (deps, lease) = (self.0.deps.clone(), Lease { id, rooms: Arc::downgrade(&self.0) });
-                let capacity = self.0.items;
-                let address = R::start_in_arbiter(hub.arbiter(), move |context| {
-                    context.set_mailbox_capacity(capacity);
-                    R::open(id, deps, lease)
-                });
+                let address = R::start_in_arbiter(hub.arbiter(), move |_| R::open(id, deps, lease));
                 self.0.entries.metrics().rooms.inc();
                 Ok(place.insert(Slot { address, waiting: Arc::default() }))
             }

@@ -155,7 +155,11 @@ pub struct SessionActor {
 
 impl SessionActor {
     /// Starts the session of a socket on this thread; `incoming` is what the client sends.
-    pub fn begin(deps: Rc<SessionDeps>, handshake: Handshake, incoming: impl FnOnce(Rc<Socket>) -> Box<dyn Stream<Item = Incoming> + Unpin>) -> Rc<Socket> {
+    pub fn begin(
+        deps: Rc<SessionDeps>,
+        handshake: Handshake,
+        incoming: impl FnOnce(Rc<Socket>) -> Box<dyn Stream<Item = Incoming> + Unpin>,
+    ) -> Rc<Socket> {
         let (sender, notices) = mpsc::unbounded_channel();
         let socket = deps.hub.socket(deps.limits.queue_bytes, sender);
         let stream = incoming(socket.clone());
@@ -269,11 +273,18 @@ impl SessionActor {
 
     fn caller(&self) -> Caller {
         let request_id = Rc::from(self.deps.clock.uuid().simple().to_string());
-        Caller { identity: self.identity, door: self.door, address: self.address, request_id, socket: Some(self.socket.clone()) }
+        Caller {
+            identity: self.identity,
+            door: self.door,
+            address: self.address,
+            request_id,
+            socket: Some(self.socket.clone()),
+        }
     }
 
     fn text(&mut self, text: &[u8], context: &mut Context<Self>) {
-        let most = if self.stage == Stage::Silent { self.deps.limits.hello_bytes } else { self.deps.limits.frame_bytes };
+        let most =
+            if self.stage == Stage::Silent { self.deps.limits.hello_bytes } else { self.deps.limits.frame_bytes };
         if text.len() > most {
             return self.close(CloseCode::FrameTooLarge, context);
         }
@@ -287,8 +298,11 @@ impl SessionActor {
             (Stage::Silent, Ok(frame)) if frame.cmd == "hello" => self.hello(frame.data, context),
             (Stage::Silent, _) => self.close(CloseCode::MalformedHello, context),
             (_, Err(error)) => {
-                let id = serde_json::from_slice::<serde_json::Value>(text).ok().and_then(|value| value.get("id")?.as_str().map(str::to_owned));
-                let refusal = Refusal::new(ErrorCode::RequestMalformed).saying(format!("A frame is {{\"id\", \"cmd\", \"data\"}}: {error}."));
+                let id = serde_json::from_slice::<serde_json::Value>(text)
+                    .ok()
+                    .and_then(|value| value.get("id")?.as_str().map(str::to_owned));
+                let refusal = Refusal::new(ErrorCode::RequestMalformed)
+                    .saying(format!("A frame is {{\"id\", \"cmd\", \"data\"}}: {error}."));
                 self.answer(id.as_deref(), Err(refusal.into()), &self.caller().request_id);
             }
             (_, Ok(frame)) => self.command(frame, context),
@@ -328,7 +342,9 @@ impl SessionActor {
         let joined = async move { join(&deps, &socket, identity, known).await };
         context.spawn(joined.into_actor(self).map(move |outcome, session, context| match outcome {
             Ok((arrival, snapshot)) => session.ready(identity, &arrival, snapshot, context),
-            Err(error) if error.code() == ErrorCode::AuthSessionRevoked => session.close(CloseCode::SessionRevoked, context),
+            Err(error) if error.code() == ErrorCode::AuthSessionRevoked => {
+                session.close(CloseCode::SessionRevoked, context)
+            }
             // Something of ours is away: come back and try again.
             Err(_) => session.close(CloseCode::Draining, context),
         }));
@@ -433,7 +449,9 @@ impl SessionActor {
         }
         let data = frame.data.unwrap_or(RawValue::NULL);
         match &*frame.cmd {
-            MarkRead::NAME | MarkDelivered::NAME if self.door != Door::CallSocket => return self.mark(id, &frame.cmd, data, context),
+            MarkRead::NAME | MarkDelivered::NAME if self.door != Door::CallSocket => {
+                return self.mark(id, &frame.cmd, data, context);
+            }
             Renew::NAME => return self.renew(id, data, &caller, context),
             _ => {}
         }
@@ -480,7 +498,8 @@ impl SessionActor {
         let limits = &self.deps.limits;
         let now = self.deps.clock.now();
         let rate = f64::from(limits.commands_per_sec);
-        self.tokens = (self.tokens + now.since(self.refilled_at).as_secs_f64() * rate).min(f64::from(limits.command_burst));
+        self.tokens =
+            (self.tokens + now.since(self.refilled_at).as_secs_f64() * rate).min(f64::from(limits.command_burst));
         self.refilled_at = now;
         if self.tokens < 1.0 {
             self.refused += 1;
@@ -510,10 +529,15 @@ impl SessionActor {
     }
 
     fn renewed(&self, data: &RawValue) -> Outcome<Identity> {
-        let renew: Renew = serde_json::from_str(data.get()).map_err(|_| Refusal::invalid("accessToken", "must be an access token"))?;
+        let renew: Renew =
+            serde_json::from_str(data.get()).map_err(|_| Refusal::invalid("accessToken", "must be an access token"))?;
         let identity = self.deps.dispatch.authenticate(&renew.access_token)?;
         let own = self.identity.is_some_and(|own| own.user == identity.user && own.session == identity.session);
-        if own { Ok(identity) } else { Err(Refusal::invalid("accessToken", "must be of the same user and session").into()) }
+        if own {
+            Ok(identity)
+        } else {
+            Err(Refusal::invalid("accessToken", "must be of the same user and session").into())
+        }
     }
 
     fn watch_expiry(&self, expires_at: Timestamp, context: &mut Context<Self>) {
@@ -531,10 +555,11 @@ impl SessionActor {
         let read = name == MarkRead::NAME;
         let request_id = self.caller().request_id;
         // Both commands have the same shape.
-        let (conversation, seq) = match json::read::<MarkRead>(data.get().as_bytes()).and_then(|mark| mark.check().map(|()| mark)) {
-            Ok(mark) => (mark.conversation_id, mark.seq),
-            Err(error) => return self.answer(id, Err(error), &request_id),
-        };
+        let (conversation, seq) =
+            match json::read::<MarkRead>(data.get().as_bytes()).and_then(|mark| mark.check().map(|()| mark)) {
+                Ok(mark) => (mark.conversation_id, mark.seq),
+                Err(error) => return self.answer(id, Err(error), &request_id),
+            };
         let mark = self.marks.waiting.entry(conversation).or_default();
         let waits = !mark.answers.is_empty();
         let raised = if read { &mut mark.read } else { &mut mark.delivered };
@@ -562,16 +587,25 @@ impl SessionActor {
             let caller = self.caller();
             let request_id = caller.request_id.clone();
             let name = if read { MarkRead::NAME } else { MarkDelivered::NAME };
-            let Ok(data) = serde_json::value::to_raw_value(&serde_json::json!({ "conversationId": conversation, "seq": seq })) else { continue };
-            let answers: Vec<Option<String>> = mark.answers.iter().filter(|(_, of)| *of == read).map(|(id, _)| id.clone()).collect();
+            let Ok(data) =
+                serde_json::value::to_raw_value(&serde_json::json!({ "conversationId": conversation, "seq": seq }))
+            else {
+                continue;
+            };
+            let answers: Vec<Option<String>> =
+                mark.answers.iter().filter(|(_, of)| *of == read).map(|(id, _)| id.clone()).collect();
             self.in_flight += 1;
             let served = self.deps.dispatch.call(caller, name, &data);
             context.spawn(served.into_actor(self).map(move |outcome, session, context| {
                 for id in answers {
                     match &outcome {
                         Ok(reply) => session.answer(id.as_deref(), Ok(reply.clone()), &request_id),
-                        Err(Error::Refused(refusal)) => session.answer(id.as_deref(), Err(refusal.clone().into()), &request_id),
-                        Err(Error::Fault(_)) => session.answer(id.as_deref(), Err(ErrorCode::ServerUnavailable.into()), &request_id),
+                        Err(Error::Refused(refusal)) => {
+                            session.answer(id.as_deref(), Err(refusal.clone().into()), &request_id)
+                        }
+                        Err(Error::Fault(_)) => {
+                            session.answer(id.as_deref(), Err(ErrorCode::ServerUnavailable.into()), &request_id)
+                        }
                     }
                 }
                 session.served(context);
@@ -659,7 +693,8 @@ impl SessionActor {
             return;
         }
         let hints = self.socket.take_hints();
-        let heads: Vec<event::Hint> = hints.into_iter().map(|(conversation_id, last_rev)| event::Hint { conversation_id, last_rev }).collect();
+        let heads: Vec<event::Hint> =
+            hints.into_iter().map(|(conversation_id, last_rev)| event::Hint { conversation_id, last_rev }).collect();
         if !heads.is_empty() {
             self.push(&Event::new("heads", &event::Hints { heads: &heads, more: false }));
         }
@@ -691,13 +726,20 @@ impl Drop for SessionActor {
 }
 
 /// Subscribe, then look: nothing can fall between.
-async fn join(deps: &SessionDeps, socket: &Rc<Socket>, identity: Identity, known: Known) -> Outcome<(Arrival, Snapshot)> {
+async fn join(
+    deps: &SessionDeps,
+    socket: &Rc<Socket>,
+    identity: Identity,
+    known: Known,
+) -> Outcome<(Arrival, Snapshot)> {
     socket.attach(Topic::User(identity.user), identity.user).await;
     let arrival = deps.greeter.arrive(identity.user, identity.session).await?;
-    let attached = arrival.memberships.iter().map(|membership| socket.attach(Topic::Conversation(membership.conversation), identity.user));
+    let attached = arrival
+        .memberships
+        .iter()
+        .map(|membership| socket.attach(Topic::Conversation(membership.conversation), identity.user));
     futures_util::future::join_all(attached).await;
     let conversations = arrival.memberships.iter().map(|membership| membership.conversation).collect();
     let snapshot = deps.greeter.look(identity.user, conversations, known).await?;
     Ok((arrival, snapshot))
 }
-

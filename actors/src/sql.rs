@@ -1,8 +1,8 @@
 //! Sets in SQL: lists and tables of values whose sizes repeat, so that statements are prepared once.
 //! Never a query of its own.
 
-use entities::db::{parameters, values_list};
 use entities::Backend;
+use entities::db::{parameters, values_list};
 use sea_orm::{ConnectionTrait, DbErr, QueryResult, Value};
 
 /// The most rows of one statement; more go in several.
@@ -15,7 +15,10 @@ fn padded(rows: usize) -> usize {
 
 /// Runs `before IN (keys) after` for any number of keys and gathers the rows.
 pub async fn select_in<K: Into<Value> + Copy>(
-    connection: &impl ConnectionTrait, keys: &[K], cast: &str, sql: impl Fn(&str) -> String,
+    connection: &impl ConnectionTrait,
+    keys: &[K],
+    cast: &str,
+    sql: impl Fn(&str) -> String,
 ) -> Result<Vec<QueryResult>, DbErr> {
     let backend = Backend::of(connection);
     let mut found = Vec::new();
@@ -52,7 +55,12 @@ impl Table {
     }
 
     /// Selects with the table, whose columns are `column1`, `column2`, ... in both databases; rows may come twice.
-    pub async fn select(self, connection: &impl ConnectionTrait, casts: &[&str], sql: impl Fn(&str) -> String) -> Result<Vec<QueryResult>, DbErr> {
+    pub async fn select(
+        self,
+        connection: &impl ConnectionTrait,
+        casts: &[&str],
+        sql: impl Fn(&str) -> String,
+    ) -> Result<Vec<QueryResult>, DbErr> {
         let backend = Backend::of(connection);
         let mut found = Vec::new();
         for (rows, values) in self.repeated() {
@@ -63,7 +71,12 @@ impl Table {
     }
 
     /// Updates by the table; the last row may stand there several times, which changes nothing.
-    pub async fn update(self, connection: &impl ConnectionTrait, casts: &[&str], sql: impl Fn(&str) -> String) -> Result<(), DbErr> {
+    pub async fn update(
+        self,
+        connection: &impl ConnectionTrait,
+        casts: &[&str],
+        sql: impl Fn(&str) -> String,
+    ) -> Result<(), DbErr> {
         let backend = Backend::of(connection);
         for (rows, values) in self.repeated() {
             connection.execute_raw(backend.statement(sql(&values_list(backend, 1, rows, casts)), values)).await?;
@@ -72,7 +85,12 @@ impl Table {
     }
 
     /// Inserts each row once.
-    pub async fn insert(self, connection: &impl ConnectionTrait, casts: &[&str], sql: impl Fn(&str) -> String) -> Result<(), DbErr> {
+    pub async fn insert(
+        self,
+        connection: &impl ConnectionTrait,
+        casts: &[&str],
+        sql: impl Fn(&str) -> String,
+    ) -> Result<(), DbErr> {
         let backend = Backend::of(connection);
         let mut values = self.values.into_iter();
         let mut left = values.len() / self.width;
@@ -81,7 +99,8 @@ impl Table {
         while left > 0 {
             let fits = left.min(most);
             let rows = if fits.is_power_of_two() { fits } else { fits.next_power_of_two() / 2 };
-            let statement = backend.statement(sql(&values_list(backend, 1, rows, casts)), values.by_ref().take(rows * self.width));
+            let statement =
+                backend.statement(sql(&values_list(backend, 1, rows, casts)), values.by_ref().take(rows * self.width));
             connection.execute_raw(statement).await?;
             left -= rows;
         }

@@ -33,8 +33,5 @@ impl ActiveModelBehavior for ActiveModel {}
 
 /// What concerns a user, the newest first.
 pub fn of_user(user: UserId) -> Select<Entity> {
-    Entity::find()
-        .filter(COLUMN.user_id.eq(user))
-        .order_by_desc(COLUMN.at)
-        .order_by_desc(COLUMN.id)
+    Entity::find().filter(COLUMN.user_id.eq(user)).order_by_desc(COLUMN.at).order_by_desc(COLUMN.id)
 }

@@ -101,18 +101,12 @@ pub fn between(one: UserId, other: UserId) -> Select<Entity> {
 
 /// What a user's client made under this name.
 pub fn by_client_id(created_by: UserId, client_id: &str) -> Select<Entity> {
-    Entity::find()
-        .filter(COLUMN.created_by.eq(created_by))
-        .filter(COLUMN.client_id.eq(client_id))
+    Entity::find().filter(COLUMN.created_by.eq(created_by)).filter(COLUMN.client_id.eq(client_id))
 }
 
 /// The `pair_key` of two users, the same whichever comes first.
 pub fn pair_key(one: UserId, other: UserId) -> String {
-    let (low, high) = if one <= other {
-        (one, other)
-    } else {
-        (other, one)
-    };
+    let (low, high) = if one <= other { (one, other) } else { (other, one) };
     format!("{low}:{high}")
 }
 

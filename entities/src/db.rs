@@ -4,14 +4,11 @@
 
 use sea_orm::sqlx;
 use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sea_orm::sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
-};
+use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sea_orm::sqlx::{ConnectOptions as _, Connection as _};
 use sea_orm::{
-    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr,
-    IsolationLevel, RuntimeErr, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait,
+    AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel, RuntimeErr,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,11 +45,7 @@ impl Backend {
     }
 
     /// A statement in this database's words, for what SeaORM cannot say.
-    pub fn statement(
-        self,
-        sql: impl Into<String>,
-        values: impl IntoIterator<Item = sea_orm::Value>,
-    ) -> Statement {
+    pub fn statement(self, sql: impl Into<String>, values: impl IntoIterator<Item = sea_orm::Value>) -> Statement {
         Statement::from_sql_and_values(self.into(), sql, values)
     }
 }
@@ -140,26 +133,18 @@ impl Db {
     pub async fn open(options: &Options) -> Result<Self, DbErr> {
         if let Some(path) = options.url.strip_prefix("sqlite://") {
             Self::open_sqlite(options, Path::new(path)).await
-        } else if options.url.starts_with("postgres://") || options.url.starts_with("postgresql://")
-        {
+        } else if options.url.starts_with("postgres://") || options.url.starts_with("postgresql://") {
             Self::open_postgres(options).await
         } else {
-            Err(refused(
-                "the database's URL must begin with sqlite:// or postgres://",
-            ))
+            Err(refused("the database's URL must begin with sqlite:// or postgres://"))
         }
     }
 
     async fn open_sqlite(options: &Options, path: &Path) -> Result<Self, DbErr> {
         if path.file_name().is_none() || path == Path::new(":memory:") {
-            return Err(refused(
-                "the database's URL must name a file: sqlite://path/to/file",
-            ));
+            return Err(refused("the database's URL must name a file: sqlite://path/to/file"));
         }
-        if let Some(folder) = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-        {
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|err| connection_error(err.into()))?;
         }
         let shared = SqliteConnectOptions::new()
@@ -194,14 +179,8 @@ impl Db {
                 .max_lifetime(None)
                 .test_before_acquire(false)
         };
-        let write = pool(1)
-            .connect_with(writer)
-            .await
-            .map_err(connection_error)?;
-        let read = pool(options.max_connections.max(1))
-            .connect_with(reader)
-            .await
-            .map_err(connection_error)?;
+        let write = pool(1).connect_with(writer).await.map_err(connection_error)?;
+        let read = pool(options.max_connections.max(1)).connect_with(reader).await.map_err(connection_error)?;
         let checkpoints = pool(1).connect_lazy_with(checkpointer);
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
@@ -221,14 +200,8 @@ impl Db {
             .statement_cache_capacity(STATEMENT_CACHE)
             .options([
                 ("lock_timeout", LOCK_TIMEOUT.to_owned()),
-                (
-                    "idle_in_transaction_session_timeout",
-                    IDLE_IN_TRANSACTION_TIMEOUT.to_owned(),
-                ),
-                (
-                    "statement_timeout",
-                    options.statement_timeout.as_millis().to_string(),
-                ),
+                ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT.to_owned()),
+                ("statement_timeout", options.statement_timeout.as_millis().to_string()),
             ])
             .disable_statement_logging();
         let pool = PgPoolOptions::new()
@@ -247,12 +220,7 @@ impl Db {
             .await
             .map_err(connection_error)?;
         let connection = DatabaseConnection::from(pool);
-        Ok(Self {
-            write: connection.clone(),
-            read: connection,
-            backend: Backend::Postgres,
-            wal: None,
-        })
+        Ok(Self { write: connection.clone(), read: connection, backend: Backend::Postgres, wal: None })
     }
 
     /// Where to write, and to read what one has just written. On SQLite one connection: for several statements that
@@ -307,8 +275,7 @@ impl Db {
     pub fn pool_size(&self) -> u32 {
         match self.backend {
             Backend::Sqlite => {
-                self.write.get_sqlite_connection_pool().size()
-                    + self.read.get_sqlite_connection_pool().size()
+                self.write.get_sqlite_connection_pool().size() + self.read.get_sqlite_connection_pool().size()
             }
             Backend::Postgres => self.write.get_postgres_connection_pool().size(),
         }
@@ -318,8 +285,7 @@ impl Db {
     pub fn pool_idle(&self) -> usize {
         match self.backend {
             Backend::Sqlite => {
-                self.write.get_sqlite_connection_pool().num_idle()
-                    + self.read.get_sqlite_connection_pool().num_idle()
+                self.write.get_sqlite_connection_pool().num_idle() + self.read.get_sqlite_connection_pool().num_idle()
             }
             Backend::Postgres => self.write.get_postgres_connection_pool().num_idle(),
         }
@@ -336,20 +302,11 @@ impl Db {
             CheckpointMode::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
             CheckpointMode::Restart => "PRAGMA wal_checkpoint(RESTART)",
         };
-        let row = connection
-            .query_one_raw(Statement::from_string(DbBackend::Sqlite, sql))
-            .await?;
+        let row = connection.query_one_raw(Statement::from_string(DbBackend::Sqlite, sql)).await?;
         let row = row.ok_or_else(|| DbErr::RecordNotFound(sql.to_owned()))?;
         // SQLite answers -1 where it knows no number.
-        let pages = |index| {
-            row.try_get_by_index::<i64>(index)
-                .map(|pages| u64::try_from(pages).unwrap_or(0))
-        };
-        Ok(Checkpoint {
-            busy: pages(0)? != 0,
-            wal_pages: pages(1)?,
-            copied_pages: pages(2)?,
-        })
+        let pages = |index| row.try_get_by_index::<i64>(index).map(|pages| u64::try_from(pages).unwrap_or(0));
+        Ok(Checkpoint { busy: pages(0)? != 0, wal_pages: pages(1)?, copied_pages: pages(2)? })
     }
 
     /// The length of SQLite's write-ahead log in bytes; 0 on PostgreSQL. One look at the folder, no query.
@@ -440,18 +397,9 @@ mod tests {
     #[test]
     fn parameters_are_numbered_on_postgres_only() {
         let casts = ["uuid", "", "bigint"];
-        assert_eq!(
-            values_list(Backend::Postgres, 2, 2, &casts),
-            "($2::uuid,$3,$4::bigint),($5::uuid,$6,$7::bigint)"
-        );
-        assert_eq!(
-            values_list(Backend::Sqlite, 2, 2, &casts),
-            "(?,?,?),(?,?,?)"
-        );
-        assert_eq!(
-            parameters(Backend::Postgres, 3, 2, "uuid"),
-            "$3::uuid,$4::uuid"
-        );
+        assert_eq!(values_list(Backend::Postgres, 2, 2, &casts), "($2::uuid,$3,$4::bigint),($5::uuid,$6,$7::bigint)");
+        assert_eq!(values_list(Backend::Sqlite, 2, 2, &casts), "(?,?,?),(?,?,?)");
+        assert_eq!(parameters(Backend::Postgres, 3, 2, "uuid"), "$3::uuid,$4::uuid");
         assert_eq!(parameters(Backend::Sqlite, 3, 2, "uuid"), "?,?");
         assert_eq!(parameter(Backend::Postgres, 1, "text"), "$1::text");
     }

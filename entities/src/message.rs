@@ -91,16 +91,12 @@ pub fn in_conversation(conversation: ConversationId) -> Select<Entity> {
 
 /// The messages of a conversation with `seq` above this, the oldest first.
 pub fn after(conversation: ConversationId, seq: i64) -> Select<Entity> {
-    in_conversation(conversation)
-        .filter(COLUMN.seq.gt(seq))
-        .order_by_asc(COLUMN.seq)
+    in_conversation(conversation).filter(COLUMN.seq.gt(seq)).order_by_asc(COLUMN.seq)
 }
 
 /// The messages of a conversation with `seq` below this, the newest first.
 pub fn before(conversation: ConversationId, seq: i64) -> Select<Entity> {
-    in_conversation(conversation)
-        .filter(COLUMN.seq.lt(seq))
-        .order_by_desc(COLUMN.seq)
+    in_conversation(conversation).filter(COLUMN.seq.lt(seq)).order_by_desc(COLUMN.seq)
 }
 
 /// The messages of a conversation that were changed after their insertion, within `after < rev <= up_to`, in that order.
@@ -126,12 +122,6 @@ pub fn by_id(message: MessageId) -> Select<Entity> {
 }
 
 /// What a sender's client sent to a conversation under this name.
-pub fn by_client_id(
-    conversation: ConversationId,
-    sender: UserId,
-    client_id: &str,
-) -> Select<Entity> {
-    in_conversation(conversation)
-        .filter(COLUMN.sender_id.eq(sender))
-        .filter(COLUMN.client_id.eq(client_id))
+pub fn by_client_id(conversation: ConversationId, sender: UserId, client_id: &str) -> Select<Entity> {
+    in_conversation(conversation).filter(COLUMN.sender_id.eq(sender)).filter(COLUMN.client_id.eq(client_id))
 }

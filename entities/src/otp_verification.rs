@@ -40,8 +40,5 @@ pub fn by_id(id: &[u8]) -> Select<Entity> {
 
 /// What was sent to a number since `since`, the newest first.
 pub fn of_phone_since(phone: &str, since: Timestamp) -> Select<Entity> {
-    Entity::find()
-        .filter(COLUMN.phone.eq(phone))
-        .filter(COLUMN.created_at.gte(since))
-        .order_by_desc(COLUMN.created_at)
+    Entity::find().filter(COLUMN.phone.eq(phone)).filter(COLUMN.created_at.gte(since)).order_by_desc(COLUMN.created_at)
 }

@@ -38,7 +38,5 @@ pub fn on(messages: impl IntoIterator<Item = MessageId>) -> Select<Entity> {
 
 /// The reactions of one user to one message.
 pub fn of_user_on(user: UserId, message: MessageId) -> Select<Entity> {
-    Entity::find()
-        .filter(COLUMN.message_id.eq(message))
-        .filter(COLUMN.user_id.eq(user))
+    Entity::find().filter(COLUMN.message_id.eq(message)).filter(COLUMN.user_id.eq(user))
 }

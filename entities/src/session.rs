@@ -46,9 +46,7 @@ pub fn by_id(session: SessionId) -> Select<Entity> {
 
 /// Every session of a user, the newest first, also the ended.
 pub fn of_user(user: UserId) -> Select<Entity> {
-    Entity::find()
-        .filter(COLUMN.user_id.eq(user))
-        .order_by_desc(COLUMN.id)
+    Entity::find().filter(COLUMN.user_id.eq(user)).order_by_desc(COLUMN.id)
 }
 
 /// The sessions of a user that live, the newest first.

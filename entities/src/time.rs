@@ -19,9 +19,7 @@ const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
 ///
 /// Stored as BIGINT, which both databases keep exactly and in order; printed by RFC 3339 with three decimals and `Z`.
 /// A text with finer decimals is cut to milliseconds.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema, DeriveValueType,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, ToSchema, DeriveValueType)]
 #[schema(value_type = String, format = DateTime, examples("2026-01-31T08:05:09.120Z"))]
 pub struct Timestamp(i64);
 
@@ -56,10 +54,7 @@ impl Timestamp {
 
     /// The moment `duration` earlier, its fraction of a millisecond cut off; stops at the smallest one.
     pub fn minus(self, duration: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)))
     }
 
     /// How long after `earlier` this is; zero if it is not after it.
@@ -72,15 +67,9 @@ impl Timestamp {
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What the calendar cannot name prints as its last day, so that printing never fails.
-        let nearest = if self.0 < 0 {
-            jiff::Timestamp::MIN
-        } else {
-            jiff::Timestamp::MAX
-        };
+        let nearest = if self.0 < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
         let moment = jiff::Timestamp::from_millisecond(self.0).unwrap_or(nearest);
-        PRINTER
-            .print_timestamp(&moment, StdFmtWrite(f))
-            .map_err(|_| fmt::Error)
+        PRINTER.print_timestamp(&moment, StdFmtWrite(f)).map_err(|_| fmt::Error)
     }
 }
 
@@ -112,8 +101,7 @@ impl<'de> Deserialize<'de> for Timestamp {
             }
 
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Timestamp, E> {
-                text.parse()
-                    .map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
+                text.parse().map_err(|_| E::invalid_value(de::Unexpected::Str(text), &self))
             }
         }
 
@@ -134,16 +122,9 @@ mod tests {
             (1_769_846_709_120, "2026-01-31T08:05:09.120Z"),
         ] {
             assert_eq!(Timestamp::from_millis(millis).to_string(), text);
-            assert_eq!(
-                text.parse::<Timestamp>().unwrap(),
-                Timestamp::from_millis(millis)
-            );
+            assert_eq!(text.parse::<Timestamp>().unwrap(), Timestamp::from_millis(millis));
         }
-        assert!(
-            Timestamp::from_millis(i64::MAX)
-                .to_string()
-                .starts_with("9999-12-30T")
-        );
+        assert!(Timestamp::from_millis(i64::MAX).to_string().starts_with("9999-12-30T"));
     }
 
     #[test]
@@ -159,14 +140,8 @@ mod tests {
     fn sums_stop_at_the_ends() {
         let end = Timestamp::from_millis(i64::MAX);
         assert_eq!(end.plus(Duration::MAX), end);
-        assert_eq!(
-            Timestamp::EPOCH.plus(Duration::from_micros(2_500)).millis(),
-            2
-        );
+        assert_eq!(Timestamp::EPOCH.plus(Duration::from_micros(2_500)).millis(), 2);
         assert_eq!(Timestamp::EPOCH.since(end), Duration::ZERO);
-        assert_eq!(
-            Timestamp::from_millis(5).since(Timestamp::from_millis(2)),
-            Duration::from_millis(3)
-        );
+        assert_eq!(Timestamp::from_millis(5).since(Timestamp::from_millis(2)), Duration::from_millis(3));
     }
 }

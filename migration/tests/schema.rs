@@ -5,8 +5,7 @@
 
 use entities::*;
 use sea_orm::{
-    ActiveValue, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter,
-    QueryTrait, Statement,
+    ActiveValue, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, IntoActiveModel, QueryFilter, QueryTrait, Statement,
 };
 use std::time::Duration;
 use tempfile::TempDir;
@@ -26,48 +25,26 @@ impl Scratch {
         let folder = tempfile::tempdir()?;
         let path = folder.path().join("made/on/the/way/chat.db");
         let options = Options::new(format!("sqlite://{}", path.display()));
-        Ok(Self {
-            options,
-            folder: Some(folder),
-            server: None,
-        })
+        Ok(Self { options, folder: Some(folder), server: None })
     }
 
     async fn postgres(test: &str) -> Outcome<Option<Self>> {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the test runner says where its server is"
-        )]
+        #[expect(clippy::disallowed_methods, reason = "the test runner says where its server is")]
         let Ok(url) = std::env::var("QUCKCHAT_TEST_POSTGRES") else {
             return Ok(None);
         };
         let server = Db::open(&Options::new(&url)).await?;
         let name = format!("schema_{test}_{}", std::process::id());
-        server
-            .write()
-            .execute_unprepared(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))
-            .await?;
-        server
-            .write()
-            .execute_unprepared(&format!("CREATE DATABASE {name}"))
-            .await?;
-        let (base, _) = url
-            .rsplit_once('/')
-            .ok_or("a URL that ends in a database's name")?;
+        server.write().execute_unprepared(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await?;
+        server.write().execute_unprepared(&format!("CREATE DATABASE {name}")).await?;
+        let (base, _) = url.rsplit_once('/').ok_or("a URL that ends in a database's name")?;
         let mut options = Options::new(format!("{base}/{name}"));
         options.max_connections = 2;
-        Ok(Some(Self {
-            options,
-            folder: None,
-            server: Some((server, name)),
-        }))
+        Ok(Some(Self { options, folder: None, server: Some((server, name)) }))
     }
 
     async fn each(test: &str) -> Outcome<Vec<Self>> {
-        Ok([Some(Self::sqlite()?), Self::postgres(test).await?]
-            .into_iter()
-            .flatten()
-            .collect())
+        Ok([Some(Self::sqlite()?), Self::postgres(test).await?].into_iter().flatten().collect())
     }
 
     async fn migrated(&self) -> Outcome<Db> {
@@ -79,10 +56,7 @@ impl Scratch {
     async fn drop(self, db: Db) -> Outcome {
         db.close().await?;
         if let Some((server, name)) = self.server {
-            server
-                .write()
-                .execute_unprepared(&format!("DROP DATABASE {name} WITH (FORCE)"))
-                .await?;
+            server.write().execute_unprepared(&format!("DROP DATABASE {name} WITH (FORCE)")).await?;
             server.close().await?;
         }
         if let Some(folder) = self.folder {
@@ -148,15 +122,9 @@ fn a_message(seq: i64) -> message::Model {
 macro_rules! keeps {
     ($db:expr, $table:ident, $row:expr) => {{
         let row: $table::Model = $row;
-        $table::Entity::insert(row.clone().into_active_model())
-            .exec($db.write())
-            .await?;
+        $table::Entity::insert(row.clone().into_active_model()).exec($db.write()).await?;
         let read = $table::Entity::find().all($db.read()).await?;
-        assert!(
-            read.contains(&row),
-            "{} kept {read:?}, not {row:?}",
-            stringify!($table)
-        );
+        assert!(read.contains(&row), "{} kept {read:?}, not {row:?}", stringify!($table));
     }};
 }
 
@@ -186,15 +154,7 @@ async fn accounts_are_kept(db: &Db) -> Outcome {
             ..a_user(u128::MAX, "Bob")
         }
     );
-    keeps!(
-        db,
-        user_role,
-        user_role::Model {
-            user_id: user(1),
-            role: "admin".to_owned(),
-            granted_at: at(-1)
-        }
-    );
+    keeps!(db, user_role, user_role::Model { user_id: user(1), role: "admin".to_owned(), granted_at: at(-1) });
     keeps!(
         db,
         session,
@@ -224,18 +184,8 @@ async fn accounts_are_kept(db: &Db) -> Outcome {
             spent_at: None,
         }
     );
-    assert!(
-        refresh_token::by_hash(&[7; 32])
-            .one(db.read())
-            .await?
-            .is_some()
-    );
-    assert!(
-        refresh_token::children_of(&[6; 32])
-            .one(db.read())
-            .await?
-            .is_some()
-    );
+    assert!(refresh_token::by_hash(&[7; 32]).one(db.read()).await?.is_some());
+    assert!(refresh_token::children_of(&[6; 32]).one(db.read()).await?.is_some());
     keeps!(
         db,
         signing_key,
@@ -247,14 +197,8 @@ async fn accounts_are_kept(db: &Db) -> Outcome {
             retires_at: Some(at(5)),
         }
     );
-    assert_eq!(
-        signing_key::accepted_at(at(4)).all(db.read()).await?.len(),
-        1
-    );
-    assert_eq!(
-        signing_key::accepted_at(at(5)).all(db.read()).await?.len(),
-        0
-    );
+    assert_eq!(signing_key::accepted_at(at(4)).all(db.read()).await?.len(), 1);
+    assert_eq!(signing_key::accepted_at(at(5)).all(db.read()).await?.len(), 0);
     keeps!(
         db,
         otp_verification,
@@ -269,13 +213,7 @@ async fn accounts_are_kept(db: &Db) -> Outcome {
             consumed_at: None,
         }
     );
-    assert_eq!(
-        otp_verification::of_phone_since("+4912345", at(1))
-            .all(db.read())
-            .await?
-            .len(),
-        1
-    );
+    assert_eq!(otp_verification::of_phone_since("+4912345", at(1)).all(db.read()).await?.len(), 1);
     keeps!(
         db,
         audit_event,
@@ -315,19 +253,8 @@ async fn conversations_are_kept(db: &Db) -> Outcome {
             rev: 1,
         }
     );
-    assert!(
-        conversation::between(user(2), user(1))
-            .one(db.read())
-            .await?
-            .is_some()
-    );
-    assert_eq!(
-        conversation::among([conversation(1), conversation(2)])
-            .all(db.read())
-            .await?
-            .len(),
-        1
-    );
+    assert!(conversation::between(user(2), user(1)).one(db.read()).await?.is_some());
+    assert_eq!(conversation::among([conversation(1), conversation(2)]).all(db.read()).await?.len(), 1);
     keeps!(
         db,
         participant,
@@ -346,18 +273,8 @@ async fn conversations_are_kept(db: &Db) -> Outcome {
             joined_at: at(1),
         }
     );
-    assert!(
-        participant::of(conversation(1), user(2))
-            .one(db.read())
-            .await?
-            .is_some()
-    );
-    assert!(
-        participant::current_of_user(user(2))
-            .one(db.read())
-            .await?
-            .is_none()
-    );
+    assert!(participant::of(conversation(1), user(2)).one(db.read()).await?.is_some());
+    assert!(participant::current_of_user(user(2)).one(db.read()).await?.is_none());
     keeps!(db, message, a_message(1));
     keeps!(
         db,
@@ -376,36 +293,11 @@ async fn conversations_are_kept(db: &Db) -> Outcome {
     keeps!(
         db,
         reaction,
-        reaction::Model {
-            message_id: message(1),
-            user_id: user(1),
-            emoji: "👍🏽".to_owned(),
-            created_at: at(1)
-        }
+        reaction::Model { message_id: message(1), user_id: user(1), emoji: "👍🏽".to_owned(), created_at: at(1) }
     );
-    assert_eq!(
-        reaction::on([message(1), message(2)])
-            .all(db.read())
-            .await?
-            .len(),
-        1
-    );
-    keeps!(
-        db,
-        mention,
-        mention::Model {
-            user_id: user(1),
-            conversation_id: conversation(1),
-            seq: 1
-        }
-    );
-    assert_eq!(
-        mention::of_user_in(user(1), conversation(1), 0)
-            .all(db.read())
-            .await?
-            .len(),
-        1
-    );
+    assert_eq!(reaction::on([message(1), message(2)]).all(db.read()).await?.len(), 1);
+    keeps!(db, mention, mention::Model { user_id: user(1), conversation_id: conversation(1), seq: 1 });
+    assert_eq!(mention::of_user_in(user(1), conversation(1), 0).all(db.read()).await?.len(), 1);
 
     let row = outbox::ActiveModel {
         id: ActiveValue::NotSet,
@@ -414,15 +306,9 @@ async fn conversations_are_kept(db: &Db) -> Outcome {
         rev: ActiveValue::Set(2),
         created_at: ActiveValue::Set(at(1)),
     };
-    let first = outbox::Entity::insert(row.clone())
-        .exec(db.write())
-        .await?
-        .last_insert_id;
+    let first = outbox::Entity::insert(row.clone()).exec(db.write()).await?.last_insert_id;
     outbox::Entity::delete_by_id(first).exec(db.write()).await?;
-    let second = outbox::Entity::insert(row)
-        .exec(db.write())
-        .await?
-        .last_insert_id;
+    let second = outbox::Entity::insert(row).exec(db.write()).await?.last_insert_id;
     assert!(second > first, "a number was given twice");
     Ok(())
 }
@@ -433,22 +319,11 @@ async fn what_must_be_unique_is() -> Outcome {
         let db = scratch.migrated().await?;
         keeps!(db, message, a_message(1));
         for twin in [
-            message::Model {
-                seq: 1,
-                ..a_message(2)
-            },
-            message::Model {
-                id: message(1),
-                ..a_message(2)
-            },
-            message::Model {
-                client_id: "client-1".to_owned(),
-                ..a_message(2)
-            },
+            message::Model { seq: 1, ..a_message(2) },
+            message::Model { id: message(1), ..a_message(2) },
+            message::Model { client_id: "client-1".to_owned(), ..a_message(2) },
         ] {
-            let refused = message::Entity::insert(twin.into_active_model())
-                .exec(db.write())
-                .await;
+            let refused = message::Entity::insert(twin.into_active_model()).exec(db.write()).await;
             assert!(matches!(
                 refused.as_ref().err().and_then(DbErr::sql_err),
                 Some(sea_orm::SqlErr::UniqueConstraintViolation(_))
@@ -463,17 +338,11 @@ async fn what_must_be_unique_is() -> Outcome {
 async fn names_are_found_by_their_beginning() -> Outcome {
     for scratch in Scratch::each("names").await? {
         let db = scratch.migrated().await?;
-        for (n, name) in ["Zoë", "anna", "Ann-Marie", "an", "Änne", "bob", "anné"]
-            .into_iter()
-            .enumerate()
-        {
+        for (n, name) in ["Zoë", "anna", "Ann-Marie", "an", "Änne", "bob", "anné"].into_iter().enumerate() {
             keeps!(db, user, a_user(n as u128, name));
         }
         let found = user::by_name_prefix("ann").all(db.read()).await?;
-        let names: Vec<_> = found
-            .iter()
-            .map(|user| user.display_name.as_str())
-            .collect();
+        let names: Vec<_> = found.iter().map(|user| user.display_name.as_str()).collect();
         assert_eq!(names, ["Ann-Marie", "anna", "anné"]);
         scratch.drop(db).await?;
     }
@@ -517,19 +386,14 @@ async fn changes_are_read_from_the_partial_index() -> Outcome {
         };
         let reads = db.begin_read().await?;
         if db.backend() == Backend::Postgres {
-            reads.execute_unprepared("SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan").await?;
+            reads
+                .execute_unprepared("SET LOCAL enable_seqscan = off; SET LOCAL plan_cache_mode = force_generic_plan")
+                .await?;
         }
-        let explained = Statement {
-            sql: format!("{explain} {}", query.sql),
-            ..query
-        };
+        let explained = Statement { sql: format!("{explain} {}", query.sql), ..query };
         let mut plan = String::new();
         for row in reads.query_all_raw(explained).await? {
-            plan += &row.try_get_by_index::<String>(if db.backend() == Backend::Sqlite {
-                3
-            } else {
-                0
-            })?;
+            plan += &row.try_get_by_index::<String>(if db.backend() == Backend::Sqlite { 3 } else { 0 })?;
         }
         reads.rollback().await?;
         assert!(plan.contains("messages_changed"), "{plan}");
@@ -544,26 +408,12 @@ async fn raw_values_bind_on_both() -> Outcome {
         let db = scratch.migrated().await?;
         let rows = db::values_list(db.backend(), 1, 2, &["uuid", "uuid", "bigint"]);
         let insert = format!("INSERT INTO mentions (user_id, conversation_id, seq) VALUES {rows}");
-        let values = [1, 2]
-            .into_iter()
-            .flat_map(|n| [user(n).into(), conversation(n).into(), (n as i64).into()]);
+        let values = [1, 2].into_iter().flat_map(|n| [user(n).into(), conversation(n).into(), (n as i64).into()]);
         let write = db.begin_write().await?;
-        write
-            .execute_raw(Backend::of(&write).statement(insert, values))
-            .await?;
+        write.execute_raw(Backend::of(&write).statement(insert, values)).await?;
         write.commit().await?;
-        let found = mention::Entity::find()
-            .filter(mention::COLUMN.user_id.eq(user(2)))
-            .all(db.read())
-            .await?;
-        assert_eq!(
-            found,
-            [mention::Model {
-                user_id: user(2),
-                conversation_id: conversation(2),
-                seq: 2
-            }]
-        );
+        let found = mention::Entity::find().filter(mention::COLUMN.user_id.eq(user(2))).all(db.read()).await?;
+        assert_eq!(found, [mention::Model { user_id: user(2), conversation_id: conversation(2), seq: 2 }]);
         scratch.drop(db).await?;
     }
     Ok(())
@@ -583,26 +433,11 @@ async fn sqlite_readers_cannot_write() -> Outcome {
 async fn sqlite_is_as_durable_as_it_says() -> Outcome {
     let scratch = Scratch::sqlite()?;
     let db = scratch.migrated().await?;
-    for (pragma, value) in [
-        ("synchronous", 2),
-        ("wal_autocheckpoint", 0),
-        ("foreign_keys", 0),
-        ("temp_store", 2),
-    ] {
-        let row = db
-            .write()
-            .query_one_raw(db.backend().statement(format!("PRAGMA {pragma}"), []))
-            .await?;
-        assert_eq!(
-            row.ok_or("a row")?.try_get_by_index::<i64>(0)?,
-            value,
-            "{pragma}"
-        );
+    for (pragma, value) in [("synchronous", 2), ("wal_autocheckpoint", 0), ("foreign_keys", 0), ("temp_store", 2)] {
+        let row = db.write().query_one_raw(db.backend().statement(format!("PRAGMA {pragma}"), [])).await?;
+        assert_eq!(row.ok_or("a row")?.try_get_by_index::<i64>(0)?, value, "{pragma}");
     }
-    let row = db
-        .read()
-        .query_one_raw(db.backend().statement("PRAGMA journal_mode", []))
-        .await?;
+    let row = db.read().query_one_raw(db.backend().statement("PRAGMA journal_mode", [])).await?;
     assert_eq!(row.ok_or("a row")?.try_get_by_index::<String>(0)?, "wal");
     scratch.drop(db).await
 }
@@ -615,33 +450,21 @@ async fn a_restart_brings_the_log_below_its_limit() -> Outcome {
     let mut seq = 0;
     while db.wal_bytes() <= 2 * scratch.options.wal_limit_bytes {
         seq += 1;
-        message::Entity::insert(a_message(seq).into_active_model())
-            .exec(db.write())
-            .await?;
+        message::Entity::insert(a_message(seq).into_active_model()).exec(db.write()).await?;
     }
     // A reader in the midst of it keeps a restart from finishing, and no commit from happening.
     let reads = db.begin_read().await?;
     message::Entity::find().all(&reads).await?;
-    message::Entity::insert(a_message(seq + 1).into_active_model())
-        .exec(db.write())
-        .await?;
+    message::Entity::insert(a_message(seq + 1).into_active_model()).exec(db.write()).await?;
     assert!(db.checkpoint(CheckpointMode::Restart).await?.busy);
     reads.rollback().await?;
 
     let passive = db.checkpoint(CheckpointMode::Passive).await?;
     assert!(!passive.busy && passive.wal_pages > 0 && passive.copied_pages == passive.wal_pages);
     assert!(!db.checkpoint(CheckpointMode::Restart).await?.busy);
-    message::Entity::insert(a_message(seq + 2).into_active_model())
-        .exec(db.write())
-        .await?;
+    message::Entity::insert(a_message(seq + 2).into_active_model()).exec(db.write()).await?;
     assert!(db.wal_bytes() <= scratch.options.wal_limit_bytes);
-    assert_eq!(
-        message::in_conversation(conversation(1))
-            .all(db.read())
-            .await?
-            .len() as i64,
-        seq + 2
-    );
+    assert_eq!(message::in_conversation(conversation(1)).all(db.read()).await?.len() as i64, seq + 2);
     scratch.drop(db).await
 }
 
@@ -652,42 +475,21 @@ async fn postgres_gives_up_in_time() -> Outcome {
     };
     scratch.options.statement_timeout = Duration::from_secs(7);
     let db = Db::open(&scratch.options).await?;
-    for (setting, value) in [
-        ("lock_timeout", "1s"),
-        ("idle_in_transaction_session_timeout", "2s"),
-        ("statement_timeout", "7s"),
-    ] {
-        let row = db
-            .write()
-            .query_one_raw(db.backend().statement(format!("SHOW {setting}"), []))
-            .await?;
-        assert_eq!(
-            row.ok_or("a row")?.try_get_by_index::<String>(0)?,
-            value,
-            "{setting}"
-        );
+    for (setting, value) in
+        [("lock_timeout", "1s"), ("idle_in_transaction_session_timeout", "2s"), ("statement_timeout", "7s")]
+    {
+        let row = db.write().query_one_raw(db.backend().statement(format!("SHOW {setting}"), [])).await?;
+        assert_eq!(row.ok_or("a row")?.try_get_by_index::<String>(0)?, value, "{setting}");
     }
-    assert_eq!(
-        db.checkpoint(CheckpointMode::Restart).await?,
-        Checkpoint::default()
-    );
+    assert_eq!(db.checkpoint(CheckpointMode::Restart).await?, Checkpoint::default());
     assert_eq!(db.wal_bytes(), 0);
     scratch.drop(db).await
 }
 
 #[tokio::test]
 async fn a_strange_url_is_refused() -> Outcome {
-    for url in [
-        "mysql://localhost/chat",
-        "sqlite://",
-        "sqlite://:memory:",
-        "sqlite::memory:",
-        "",
-    ] {
-        assert!(
-            matches!(Db::open(&Options::new(url)).await, Err(DbErr::Conn(_))),
-            "{url}"
-        );
+    for url in ["mysql://localhost/chat", "sqlite://", "sqlite://:memory:", "sqlite::memory:", ""] {
+        assert!(matches!(Db::open(&Options::new(url)).await, Err(DbErr::Conn(_))), "{url}");
     }
     Ok(())
 }

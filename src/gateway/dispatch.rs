@@ -208,7 +208,11 @@ impl Dispatch for ByName {
         // Thirty-odd names: a scan that compares lengths first beats a map.
         match COMMANDS.iter().find(|served| served.name == name) {
             Some(served) => (served.call)(self.0.clone(), caller, data),
-            None => Box::pin(std::future::ready(Err(ErrorCode::RequestUnknownCommand.into()))),
+            None => {
+                let unknown = ErrorCode::RequestUnknownCommand;
+                self.0.metrics.refused(caller.door, unknown);
+                Box::pin(std::future::ready(Err(unknown.into())))
+            }
         }
     }
 
@@ -216,7 +220,6 @@ impl Dispatch for ByName {
         self.0.auth.tokens.verify(token, self.0.clock.now())
     }
 }
-
 
 #[cfg(test)]
 mod tests {

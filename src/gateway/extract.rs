@@ -219,7 +219,7 @@ impl<T: DeserializeOwned + 'static> FromRequest for Body<T> {
         let payload = payload.take();
         Box::pin(async move {
             let json = collect(payload, expected?).await?;
-            // The reader skips what it does not know without looking at it; a body is UTF-8 as a whole or it is no JSON.
+            // The reader skips what it does not know without a look at it; but JSON is UTF-8 as a whole.
             std::str::from_utf8(&json).map_err(|_| ErrorCode::RequestMalformed)?;
             Ok(Body(read(&json)?))
         })

@@ -3,7 +3,7 @@
 
 use super::dispatch::{COMMANDS, Served};
 use super::error::{PROBLEM_JSON, Problem};
-use crate::{conversations, health, messages, presence};
+use crate::{auth, conversations, health, messages, presence, users};
 use actors::protocol::command::{Access, Hello};
 use actors::protocol::{ErrorCode, error, event, view};
 use std::collections::BTreeMap;
@@ -23,6 +23,8 @@ struct Head;
 
 /// Each slice's routes.
 const SLICES: &[fn() -> OpenApiDocument] = &[
+    auth::http::Paths::openapi,
+    users::http::Paths::openapi,
     conversations::Paths::openapi,
     messages::Paths::openapi,
     presence::Paths::openapi,
@@ -40,7 +42,10 @@ const REFUSALS: &[(&str, &[ErrorCode])] = {
         ("users.getProfile", &[UserNotFound]),
         ("users.updateProfile", &[UserNotFound, UserUsernameTaken, AuthForbidden]),
         ("conversations.create", &[UserNotFound, ConversationFull, ConversationClientIdConflict, ConversationBusy]),
-        ("conversations.addParticipant", &[UserNotFound, ConversationForbidden, ConversationNotAGroup, ConversationFull]),
+        (
+            "conversations.addParticipant",
+            &[UserNotFound, ConversationForbidden, ConversationNotAGroup, ConversationFull],
+        ),
         ("conversations.removeParticipant", &[ConversationForbidden, ConversationNotAGroup, ConversationLastOwner]),
         ("conversations.leave", &[ConversationNotAGroup, ConversationLastOwner, ConversationBusy]),
         ("conversations.setRole", &[ConversationForbidden, ConversationNotAGroup, ConversationLastOwner]),
@@ -73,15 +78,9 @@ pub fn document() -> OpenApiDocument {
 
 /// What `path` takes, as the `Allow` header says it.
 pub fn methods(item: &PathItem) -> impl Iterator<Item = &'static str> {
-    [
-        ("GET", &item.get),
-        ("POST", &item.post),
-        ("PUT", &item.put),
-        ("PATCH", &item.patch),
-        ("DELETE", &item.delete),
-    ]
-    .into_iter()
-    .filter_map(|(method, operation)| operation.as_ref().map(|_| method))
+    [("GET", &item.get), ("POST", &item.post), ("PUT", &item.put), ("PATCH", &item.patch), ("DELETE", &item.delete)]
+        .into_iter()
+        .filter_map(|(method, operation)| operation.as_ref().map(|_| method))
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
@@ -147,7 +146,9 @@ fn refusals(operation: &Operation, served: &Served) -> Vec<ErrorCode> {
         match (&parameter.parameter_in, parameter.name.as_str()) {
             (ParameterIn::Path, "conversationId") => codes.push(ConversationNotFound),
             (ParameterIn::Path, "messageId") => codes.push(MessageNotFound),
-            (ParameterIn::Path, "userId") if served.name.starts_with("conversations.") => codes.push(ParticipantNotFound),
+            (ParameterIn::Path, "userId") if served.name.starts_with("conversations.") => {
+                codes.push(ParticipantNotFound)
+            }
             (ParameterIn::Path, "emoji") | (ParameterIn::Query, _) => codes.push(RequestInvalid),
             _ => {}
         }
@@ -216,8 +217,11 @@ mod tests {
         let document = json();
         let operations = each_operation(&document);
         let mut routes: Vec<_> = operations.filter_map(|(_, _, operation)| operation["operationId"].as_str()).collect();
-        let mut commands: Vec<_> =
-            COMMANDS.iter().filter(|served| served.doors.serve(served.name, Door::Rest)).map(|served| served.name).collect();
+        let mut commands: Vec<_> = COMMANDS
+            .iter()
+            .filter(|served| served.doors.serve(served.name, Door::Rest))
+            .map(|served| served.name)
+            .collect();
         routes.sort_unstable();
         commands.sort_unstable();
         assert_eq!(routes, commands);

@@ -203,7 +203,9 @@ fn worded<B>(
 /// One line a request: by the route's pattern, since paths name people and queries may hold anything.
 fn log(method: &Method, response: &ServiceResponse<BoxBody>, id: &RequestId, started: Instant) {
     let status = response.status();
-    if status == StatusCode::SWITCHING_PROTOCOLS || !tracing::enabled!(target: "quckchat::access", tracing::Level::INFO) {
+    let logged = tracing::enabled!(target: "quckchat::access", tracing::Level::INFO);
+    // A session has lines of its own.
+    if !logged || status == StatusCode::SWITCHING_PROTOCOLS {
         return;
     }
     let route = response.request().match_pattern();

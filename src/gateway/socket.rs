@@ -44,7 +44,8 @@ fn open(req: &HttpRequest, body: web::Payload, app: &App, door: Door) -> Result<
     if app.readiness.is_draining() {
         return Err(ErrorCode::ServerUnavailable.into());
     }
-    ws::handshake(req.head()).map_err(|error| Failure::from(Refusal::new(ErrorCode::RequestMalformed).saying(error.to_string())))?;
+    ws::handshake(req.head())
+        .map_err(|error| Failure::from(Refusal::new(ErrorCode::RequestMalformed).saying(error.to_string())))?;
     let deps = req.app_data::<Rc<SessionDeps>>().ok_or(ErrorCode::ServerUnavailable)?.clone();
     let address = extract::address(req, app);
     let Some(permit) = app.limiter.hello_permit(address) else { return Err(ErrorCode::RequestRateLimited.into()) };

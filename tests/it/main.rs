@@ -1,1 +1,8 @@
-fn main(){}
+//! Stories: whole nodes over real HTTP and sockets, told as people live them, through public doors only.
+//! Never a look inside a node, and never a wait for time to pass.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a story that cannot go on has failed")]
+
+#[macro_use]
+mod support;
+
+mod chatting;

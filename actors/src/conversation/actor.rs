@@ -13,8 +13,8 @@ use crate::cluster::{Content, Delivery, EphemeralKey, Part, Topic};
 use crate::entry::Entries;
 use crate::journal::{Item, Journal, Verdict};
 use crate::limits::Limits;
-use crate::protocol::event::{self, Event, append_text_frame};
 use crate::protocol::ErrorCode;
+use crate::protocol::event::{self, Event, append_text_frame};
 use crate::room::{Lease, Reply, Room};
 use actix::prelude::*;
 use entities::{ConversationId, ConversationKind, Db, Role, Timestamp, UserId};
@@ -97,7 +97,16 @@ impl Room for ConversationActor {
     fn open(id: ConversationId, deps: Deps, lease: Lease<Self>) -> Self {
         let (verdicts, inbox) = mpsc::unbounded_channel();
         let used_at = deps.clock.now();
-        ConversationActor { id, deps, lease, rights: None, typing: HashMap::new(), verdicts, inbox: Some(inbox), used_at }
+        ConversationActor {
+            id,
+            deps,
+            lease,
+            rights: None,
+            typing: HashMap::new(),
+            verdicts,
+            inbox: Some(inbox),
+            used_at,
+        }
     }
 }
 
@@ -144,7 +153,8 @@ impl StreamHandler<Verdict> for ConversationActor {
 impl ConversationActor {
     fn change(&mut self, actor: UserId, change: Change, reply: Reply<Done>) {
         // What the room does not know, or would refuse, the journal decides on the rows.
-        let known = self.rights.as_ref().and_then(|rights| Some((rights.policy_rev, rights.roles.get(&actor).copied()??)));
+        let known =
+            self.rights.as_ref().and_then(|rights| Some((rights.policy_rev, rights.roles.get(&actor).copied()??)));
         let allowed = known.filter(|(_, role)| may(ConversationKind::Group, Some(*role), Act::Take).is_ok());
         let (policy_rev, role) = allowed.map_or((-1, None), |(policy_rev, role)| (policy_rev, Some(role)));
         if matches!(change, Change::Send(_)) {
@@ -155,7 +165,10 @@ impl ConversationActor {
     }
 
     fn learn(&mut self, written: Written) {
-        let same = self.rights.as_ref().is_some_and(|rights| rights.policy_rev == written.policy_rev && rights.roles.len() < ROLES);
+        let same = self
+            .rights
+            .as_ref()
+            .is_some_and(|rights| rights.policy_rev == written.policy_rev && rights.roles.len() < ROLES);
         if !same {
             self.rights = Some(Rights { policy_rev: written.policy_rev, participants: 0, roles: HashMap::new() });
         }
@@ -207,7 +220,10 @@ impl ConversationActor {
     }
 
     fn typing(&mut self, actor: UserId, typing: bool, reply: Reply<()>, context: &mut Context<Self>) {
-        let known = self.rights.as_ref().and_then(|rights| rights.roles.get(&actor).copied().flatten().map(|_| rights.participants));
+        let known = self
+            .rights
+            .as_ref()
+            .and_then(|rights| rights.roles.get(&actor).copied().flatten().map(|_| rights.participants));
         if let Some(participants) = known {
             self.types(actor, typing, participants, context);
             reply.send(Ok(()));
@@ -274,4 +290,3 @@ impl ConversationActor {
         }));
     }
 }
-

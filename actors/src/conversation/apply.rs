@@ -7,7 +7,9 @@ use super::policy::{Act, may};
 use crate::journal::Item;
 use crate::protocol::view::{self, Settings};
 use crate::protocol::{ErrorCode, Refusal};
-use entities::{ConversationId, ConversationKind, MessageId, MessageKind, Role, Timestamp, UserId, message, participant};
+use entities::{
+    ConversationId, ConversationKind, MessageId, MessageKind, Role, Timestamp, UserId, message, participant,
+};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// A conversation's row, as far as the journal changes it.
@@ -211,8 +213,16 @@ impl Work {
     /// A message that the actor may see.
     fn visible(&self, item: &Item, message: MessageId) -> Verdict<&Stored> {
         let unknown = || refuse(ErrorCode::MessageNotFound);
-        let stored = self.messages.get(&message).filter(|stored| stored.row.conversation_id == item.conversation).ok_or_else(unknown)?;
-        let member = self.participants.get(&(item.conversation, item.actor)).and_then(Option::as_ref).filter(|row| current(row).is_some());
+        let stored = self
+            .messages
+            .get(&message)
+            .filter(|stored| stored.row.conversation_id == item.conversation)
+            .ok_or_else(unknown)?;
+        let member = self
+            .participants
+            .get(&(item.conversation, item.actor))
+            .and_then(Option::as_ref)
+            .filter(|row| current(row).is_some());
         match member {
             Some(member) if stored.row.seq >= member.visible_from_seq => Ok(stored),
             _ => Err(unknown()),
@@ -232,7 +242,8 @@ impl Work {
 
     fn send(&mut self, item: &Item, new: &NewMessage) -> Verdict<Done> {
         if let Some(original) = new.reply_to {
-            self.visible(item, original).map_err(|_| Refusal { field: Some("replyTo".into()), ..refuse(ErrorCode::MessageNotFound) })?;
+            self.visible(item, original)
+                .map_err(|_| Refusal { field: Some("replyTo".into()), ..refuse(ErrorCode::MessageNotFound) })?;
         }
         let head = head(&mut self.heads, item.conversation)?;
         head.last_seq += 1;
@@ -267,7 +278,10 @@ impl Work {
 
     fn mention(&mut self, place: Place, sender: UserId, text: &str) {
         let names = mentions::names(text).into_iter();
-        let users: BTreeSet<UserId> = names.filter_map(|name| self.mentionable.get(&(place.conversation, name)).copied()).filter(|user| *user != sender).collect();
+        let users: BTreeSet<UserId> = names
+            .filter_map(|name| self.mentionable.get(&(place.conversation, name)).copied())
+            .filter(|user| *user != sender)
+            .collect();
         if !users.is_empty() || !self.new_places.contains(&place) {
             self.mentions.insert(place, users);
         }
@@ -332,7 +346,13 @@ impl Work {
     }
 
     /// Changes a message's row and stamps it with the next `rev`.
-    fn rewrite(&mut self, conversation: ConversationId, message: MessageId, event: &'static str, change: impl FnOnce(&mut Stored)) -> Verdict<Done> {
+    fn rewrite(
+        &mut self,
+        conversation: ConversationId,
+        message: MessageId,
+        event: &'static str,
+        change: impl FnOnce(&mut Stored),
+    ) -> Verdict<Done> {
         let rev = self.next_rev(conversation)?;
         let stored = self.messages.get_mut(&message).ok_or_else(|| refuse(ErrorCode::MessageNotFound))?;
         change(stored);
@@ -346,7 +366,11 @@ impl Work {
 
     fn add(&mut self, item: &Item, users: &[UserId]) -> Verdict<Done> {
         let mut seen = HashSet::new();
-        let new: Vec<UserId> = users.iter().copied().filter(|user| seen.insert(*user) && self.role_of(item.conversation, *user).is_none()).collect();
+        let new: Vec<UserId> = users
+            .iter()
+            .copied()
+            .filter(|user| seen.insert(*user) && self.role_of(item.conversation, *user).is_none())
+            .collect();
         if new.iter().any(|user| !self.users.contains_key(user)) {
             return Err(Refusal { field: Some("userIds".into()), ..refuse(ErrorCode::UserNotFound) });
         }
@@ -428,7 +452,8 @@ impl Work {
         let rev = {
             let head = head(&mut self.heads, item.conversation)?;
             let new_name = name.map_or_else(|| head.name.clone(), |name| Some(name.to_owned()));
-            let new_description = description.map_or_else(|| head.description.clone(), |text| (!text.is_empty()).then(|| text.to_owned()));
+            let new_description = description
+                .map_or_else(|| head.description.clone(), |text| (!text.is_empty()).then(|| text.to_owned()));
             if new_name == head.name && new_description == head.description {
                 return Ok(Done::Changed);
             }
@@ -446,7 +471,13 @@ impl Work {
     }
 
     /// Marks are private: they raise the user's counter and not the conversation's.
-    fn mark(&mut self, item: &Item, read: Option<i64>, delivered: Option<i64>, marked_unread: Option<bool>) -> Verdict<Done> {
+    fn mark(
+        &mut self,
+        item: &Item,
+        read: Option<i64>,
+        delivered: Option<i64>,
+        marked_unread: Option<bool>,
+    ) -> Verdict<Done> {
         let last_seq = head(&mut self.heads, item.conversation)?.last_seq;
         let key = (item.conversation, item.actor);
         let Some(Some(row)) = self.participants.get(&key) else { return Err(refuse(ErrorCode::ConversationNotFound)) };

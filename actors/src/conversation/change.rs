@@ -94,7 +94,9 @@ impl Change {
             Change::Send(message) => message.text.len() + message.client_id.len(),
             Change::Edit { text, .. } => text.len(),
             Change::Add { users } => users.len() * 16,
-            Change::Update { name, description } => name.as_ref().map_or(0, String::len) + description.as_ref().map_or(0, String::len),
+            Change::Update { name, description } => {
+                name.as_ref().map_or(0, String::len) + description.as_ref().map_or(0, String::len)
+            }
             _ => 0,
         }
     }
@@ -110,7 +112,14 @@ impl Change {
 
     /// Whether it changes members or roles.
     pub fn is_about_members(&self) -> bool {
-        matches!(self, Change::Add { .. } | Change::Remove { .. } | Change::Leave | Change::SetRole { .. } | Change::Transfer { .. })
+        matches!(
+            self,
+            Change::Add { .. }
+                | Change::Remove { .. }
+                | Change::Leave
+                | Change::SetRole { .. }
+                | Change::Transfer { .. }
+        )
     }
 }
 

@@ -40,8 +40,12 @@ impl Conversations {
 
     fn check_creation(&self, command: &CreateConversation, others: usize) -> Outcome<()> {
         match command.kind {
-            ConversationKind::Private if others != 1 => Err(Refusal::invalid("participantIds", "a private conversation is with exactly one other user").into()),
-            ConversationKind::Private if command.name.is_some() => Err(Refusal::invalid("name", "a private conversation has no name").into()),
+            ConversationKind::Private if others != 1 => {
+                Err(Refusal::invalid("participantIds", "a private conversation is with exactly one other user").into())
+            }
+            ConversationKind::Private if command.name.is_some() => {
+                Err(Refusal::invalid("name", "a private conversation has no name").into())
+            }
             ConversationKind::Private if command.description.is_some() => {
                 Err(Refusal::invalid("description", "a private conversation has no description").into())
             }
@@ -51,7 +55,13 @@ impl Conversations {
     }
 
     /// What an earlier request made: the pair's conversation, or the one of this `clientId`.
-    async fn existing(&self, user: UserId, others: &BTreeSet<UserId>, command: &CreateConversation, hash: &[u8]) -> Outcome<Option<ConversationId>> {
+    async fn existing(
+        &self,
+        user: UserId,
+        others: &BTreeSet<UserId>,
+        command: &CreateConversation,
+        hash: &[u8],
+    ) -> Outcome<Option<ConversationId>> {
         if let Some(client_id) = &command.client_id {
             if let Some(row) = conversation::by_client_id(user, client_id).one(self.db.read()).await? {
                 if row.request_hash.as_deref() != Some(hash) {
@@ -62,7 +72,9 @@ impl Conversations {
             }
         }
         match (command.kind, others.first()) {
-            (ConversationKind::Private, Some(other)) => Ok(conversation::between(user, *other).one(self.db.read()).await?.map(|row| row.id)),
+            (ConversationKind::Private, Some(other)) => {
+                Ok(conversation::between(user, *other).one(self.db.read()).await?.map(|row| row.id))
+            }
             _ => Ok(None),
         }
     }
@@ -73,7 +85,12 @@ impl Conversations {
 
     /// The conversation takes `rev` 1, its members the ones after: one for each row.
     async fn insert(
-        &self, transaction: &DatabaseTransaction, user: UserId, others: &BTreeSet<UserId>, command: &CreateConversation, hash: Vec<u8>,
+        &self,
+        transaction: &DatabaseTransaction,
+        user: UserId,
+        others: &BTreeSet<UserId>,
+        command: &CreateConversation,
+        hash: Vec<u8>,
     ) -> Outcome<(ConversationId, Vec<UserId>)> {
         let now = self.clock.now();
         let id = self.clock.conversation_id();
@@ -102,7 +119,9 @@ impl Conversations {
         row.into_active_model().insert(transaction).await?;
         let user_revs = raise_users(transaction, &members).await?;
         if user_revs.len() < members.len() {
-            return Err(Refusal { field: Some("participantIds".into()), ..Refusal::new(ErrorCode::UserNotFound) }.into());
+            return Err(
+                Refusal { field: Some("participantIds".into()), ..Refusal::new(ErrorCode::UserNotFound) }.into()
+            );
         }
         let mut rows = Table::new(12);
         for (at, (member, user_rev)) in user_revs.into_iter().enumerate() {
@@ -127,7 +146,9 @@ impl Conversations {
         let mut outbox = Table::new(4);
         outbox.push([id.into(), 1i64.into(), last_rev.into(), now.into()]);
         outbox
-            .insert(transaction, &["", "", "", ""], |values| format!("INSERT INTO outbox (conversation_id, from_rev, rev, created_at) VALUES {values}"))
+            .insert(transaction, &["", "", "", ""], |values| {
+                format!("INSERT INTO outbox (conversation_id, from_rev, rev, created_at) VALUES {values}")
+            })
             .await?;
         Ok((id, members))
     }
@@ -146,7 +167,10 @@ async fn raise_users(transaction: &DatabaseTransaction, users: &[UserId]) -> Res
     let mut raised = Vec::with_capacity(users.len());
     for chunk in users.chunks(CHUNK) {
         if Backend::of(transaction) == Backend::Postgres {
-            select_in(transaction, chunk, "uuid", |list| format!("SELECT id FROM users WHERE id IN ({list}) ORDER BY id FOR NO KEY UPDATE")).await?;
+            select_in(transaction, chunk, "uuid", |list| {
+                format!("SELECT id FROM users WHERE id IN ({list}) ORDER BY id FOR NO KEY UPDATE")
+            })
+            .await?;
         }
         let rows = select_in(transaction, chunk, "uuid", |list| {
             format!("UPDATE users SET user_rev = user_rev + 1 WHERE id IN ({list}) RETURNING id, user_rev")
@@ -169,4 +193,3 @@ fn is_conflict(error: &crate::protocol::Error) -> bool {
         crate::protocol::Error::Refused(_) => false,
     }
 }
-

@@ -42,7 +42,8 @@ impl Conversations {
     /// another one with the same `clientId`; all nodes share it.
     pub fn new(deps: Deps, request_key: &[u8; 32]) -> Conversations {
         let request_key = Arc::new(hmac::Key::new(hmac::HMAC_SHA256, request_key));
-        let (db, clock, limits, entries) = (deps.db.clone(), deps.clock.clone(), deps.limits.clone(), deps.entries.clone());
+        let (db, clock, limits, entries) =
+            (deps.db.clone(), deps.clock.clone(), deps.limits.clone(), deps.entries.clone());
         let rooms = Rooms::new(entries.clone(), deps, limits.room_items, limits.room_bytes);
         Conversations { db, clock, limits, entries, rooms, request_key }
     }
@@ -62,7 +63,9 @@ impl Conversations {
         let conversation = read::place_of(&self.db, message).await?.ok_or(ErrorCode::MessageNotFound)?;
         let done = self.change(conversation, actor, change).await.map_err(|error| match error {
             // To a stranger the message does not exist either.
-            Error::Refused(refusal) if refusal.code == ErrorCode::ConversationNotFound => ErrorCode::MessageNotFound.into(),
+            Error::Refused(refusal) if refusal.code == ErrorCode::ConversationNotFound => {
+                ErrorCode::MessageNotFound.into()
+            }
             other => other,
         })?;
         Ok(message_done(done, conversation)?.0)
@@ -89,7 +92,8 @@ impl Conversations {
 
     /// `messages.edit`.
     pub async fn edit(&self, user: UserId, command: EditMessage) -> Outcome<view::Message> {
-        self.change_message(user, command.message_id, Change::Edit { message: command.message_id, text: command.text }).await
+        self.change_message(user, command.message_id, Change::Edit { message: command.message_id, text: command.text })
+            .await
     }
 
     /// `messages.delete`.
@@ -164,7 +168,12 @@ impl Conversations {
             bytes <= self.limits.reply_bytes
         };
         let whole = rows.len();
-        let kept = if from_start { rows.iter().take_while(|row| fits(row)).count() } else { rows.iter().rev().take_while(|row| fits(row)).count() }.max(1);
+        let kept = if from_start {
+            rows.iter().take_while(|row| fits(row)).count()
+        } else {
+            rows.iter().rev().take_while(|row| fits(row)).count()
+        }
+        .max(1);
         if kept >= whole {
             return (false, false);
         }
@@ -185,8 +194,10 @@ impl Conversations {
         if command.after_rev > upto || upto - command.after_rev > read::TOO_FAR {
             return Ok(view::Changes { items: Vec::new(), next_rev: upto, more: false, reset: true });
         }
-        let counters = read::Counters { last_seq: member.last_seq, last_rev: upto, participant_count: member.participant_count };
-        let (mut items, mut next_rev) = read::changes(self.db.read(), command.conversation_id, &counters, command.after_rev, limit).await?;
+        let counters =
+            read::Counters { last_seq: member.last_seq, last_rev: upto, participant_count: member.participant_count };
+        let (mut items, mut next_rev) =
+            read::changes(self.db.read(), command.conversation_id, &counters, command.after_rev, limit).await?;
         let mut bytes = 0;
         let fits = items.iter().take_while(|item| {
             bytes += item_weight(item);
@@ -220,7 +231,14 @@ impl Conversations {
         self.mark(user, command.conversation_id, None, None, command.marked_unread).await
     }
 
-    async fn mark(&self, user: UserId, id: ConversationId, read: Option<i64>, delivered: Option<i64>, marked_unread: Option<bool>) -> Outcome<Mine> {
+    async fn mark(
+        &self,
+        user: UserId,
+        id: ConversationId,
+        read: Option<i64>,
+        delivered: Option<i64>,
+        marked_unread: Option<bool>,
+    ) -> Outcome<Mine> {
         self.change(id, user, Change::Mark { read, delivered, marked_unread }).await?;
         read::mine_of(&self.db, id, user).await
     }
@@ -253,7 +271,8 @@ impl Conversations {
     pub async fn list_participants(&self, user: UserId, command: ListParticipants) -> Outcome<Page<view::Participant>> {
         let limit = check::limit(command.limit)?;
         read::member(&self.db, command.conversation_id, user).await?;
-        let after = command.cursor.as_deref().map(|cursor| cursor.parse::<UserId>().map_err(|_| bad_cursor())).transpose()?;
+        let after =
+            command.cursor.as_deref().map(|cursor| cursor.parse::<UserId>().map_err(|_| bad_cursor())).transpose()?;
         let mut items = read::participants(&self.db, command.conversation_id, after, limit + 1).await?;
         let more = items.len() as u64 > limit;
         items.truncate(limit as usize);
@@ -293,7 +312,12 @@ impl Conversations {
 
     /// `conversations.update`.
     pub async fn update(&self, user: UserId, command: UpdateConversation) -> Outcome<view::Conversation> {
-        self.change(command.conversation_id, user, Change::Update { name: command.name, description: command.description }).await?;
+        self.change(
+            command.conversation_id,
+            user,
+            Change::Update { name: command.name, description: command.description },
+        )
+        .await?;
         self.view(user, command.conversation_id).await
     }
 
@@ -325,7 +349,9 @@ fn message_done(done: Done, conversation: ConversationId) -> Outcome<(view::Mess
 
 fn item_weight(item: &view::Item) -> usize {
     match item {
-        view::Item::Message(message) => 400 + message.text.as_ref().map_or(0, |text| text.len() * 2) + message.reactions.len() * 200,
+        view::Item::Message(message) => {
+            400 + message.text.as_ref().map_or(0, |text| text.len() * 2) + message.reactions.len() * 200
+        }
         _ => 200,
     }
 }

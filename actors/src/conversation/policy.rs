@@ -119,13 +119,23 @@ mod tests {
             (Act::Leave { orphans: false }, [Ok(()), Ok(()), Ok(()), gone, single, gone]),
             (Act::Leave { orphans: true }, [Err(ConversationLastOwner); 3].into_six(gone, single)),
             (Act::SetRole { of: Some(Member), to: Admin, orphans: false }, [Ok(()), no, no, gone, single, gone]),
-            (Act::SetRole { of: Some(Owner), to: Member, orphans: true }, [Err(ConversationLastOwner), no, no, gone, single, gone]),
+            (
+                Act::SetRole { of: Some(Owner), to: Member, orphans: true },
+                [Err(ConversationLastOwner), no, no, gone, single, gone],
+            ),
             (Act::SetRole { of: None, to: Admin, orphans: false }, [nobody, no, no, gone, single, gone]),
             (Act::Transfer(Some(Member)), [Ok(()), no, no, gone, single, gone]),
             (Act::Transfer(None), [nobody, no, no, gone, single, gone]),
         ];
         for (act, verdicts) in table {
-            let who = [(Group, Some(Owner)), (Group, Some(Admin)), (Group, Some(Member)), (Group, None), (Private, Some(Member)), (Private, None)];
+            let who = [
+                (Group, Some(Owner)),
+                (Group, Some(Admin)),
+                (Group, Some(Member)),
+                (Group, None),
+                (Private, Some(Member)),
+                (Private, None),
+            ];
             for ((kind, role), verdict) in who.into_iter().zip(verdicts) {
                 assert_eq!(may(kind, role, act), verdict, "{act:?} by {role:?} in {kind:?}");
             }

@@ -6,9 +6,13 @@ use crate::protocol::{ErrorCode, Outcome};
 use crate::sql::{Table, select_in};
 use entities::db::parameter;
 use entities::{
-    Backend, ConversationId, ConversationKind, Db, MessageId, Role, Timestamp, UserId, conversation, message, participant, user,
+    Backend, ConversationId, ConversationKind, Db, MessageId, Role, Timestamp, UserId, conversation, message,
+    participant, user,
 };
-use sea_orm::{ActiveEnum, ColumnTrait, ConnectionTrait, DbErr, FromQueryResult, QueryFilter, QueryOrder, QueryResult, QuerySelect, Value};
+use sea_orm::{
+    ActiveEnum, ColumnTrait, ConnectionTrait, DbErr, FromQueryResult, QueryFilter, QueryOrder, QueryResult,
+    QuerySelect, Value,
+};
 use std::collections::HashMap;
 
 /// Counting stops here: '1000+'.
@@ -70,7 +74,10 @@ pub async fn member(db: &Db, conversation: ConversationId, user: UserId) -> Outc
 // --- messages
 
 /// Who reacted how to these messages, first given first.
-pub async fn reactions(connection: &impl ConnectionTrait, messages: &[MessageId]) -> Result<Vec<(MessageId, UserId, String)>, DbErr> {
+pub async fn reactions(
+    connection: &impl ConnectionTrait,
+    messages: &[MessageId],
+) -> Result<Vec<(MessageId, UserId, String)>, DbErr> {
     if messages.is_empty() {
         return Ok(Vec::new());
     }
@@ -82,7 +89,11 @@ pub async fn reactions(connection: &impl ConnectionTrait, messages: &[MessageId]
 }
 
 /// A message as clients see it; `conversation` where it does not stand beside it.
-pub fn message_view(row: &message::Model, reactions: &[(UserId, String)], conversation: Option<ConversationId>) -> view::Message {
+pub fn message_view(
+    row: &message::Model,
+    reactions: &[(UserId, String)],
+    conversation: Option<ConversationId>,
+) -> view::Message {
     let mut grouped: Vec<view::Reaction> = Vec::new();
     for (user, emoji) in reactions {
         let at = grouped.iter().position(|reaction| reaction.emoji == *emoji).unwrap_or_else(|| {
@@ -112,7 +123,11 @@ pub fn message_view(row: &message::Model, reactions: &[(UserId, String)], conver
 }
 
 /// Rows with their reactions, in the rows' order.
-pub async fn message_views(connection: &impl ConnectionTrait, rows: Vec<message::Model>, named: bool) -> Result<Vec<view::Message>, DbErr> {
+pub async fn message_views(
+    connection: &impl ConnectionTrait,
+    rows: Vec<message::Model>,
+    named: bool,
+) -> Result<Vec<view::Message>, DbErr> {
     // Only a message that was changed can have reactions.
     let changed: Vec<MessageId> = rows.iter().filter(|row| row.changed).map(|row| row.id).collect();
     let mut by_message: HashMap<MessageId, Vec<(UserId, String)>> = HashMap::new();
@@ -120,7 +135,9 @@ pub async fn message_views(connection: &impl ConnectionTrait, rows: Vec<message:
         by_message.entry(message).or_default().push((user, emoji));
     }
     let none = Vec::new();
-    let view = |row: &message::Model| message_view(row, by_message.get(&row.id).unwrap_or(&none), named.then_some(row.conversation_id));
+    let view = |row: &message::Model| {
+        message_view(row, by_message.get(&row.id).unwrap_or(&none), named.then_some(row.conversation_id))
+    };
     Ok(rows.iter().map(view).collect())
 }
 
@@ -134,7 +151,13 @@ pub enum Span {
 }
 
 /// Up to `limit` messages of a span, ascending, and whether it holds more.
-pub async fn span(connection: &impl ConnectionTrait, conversation: ConversationId, visible_from: i64, span: Span, limit: u64) -> Result<(Vec<message::Model>, bool), DbErr> {
+pub async fn span(
+    connection: &impl ConnectionTrait,
+    conversation: ConversationId,
+    visible_from: i64,
+    span: Span,
+    limit: u64,
+) -> Result<(Vec<message::Model>, bool), DbErr> {
     use message::COLUMN;
     let visible = message::in_conversation(conversation).filter(COLUMN.seq.gte(visible_from));
     let query = match span {
@@ -160,11 +183,17 @@ pub fn weight(row: &message::Model) -> usize {
 /// One conversation's rows with `after < rev <= upto`, in `rev` order, at most `limit` of them; and
 /// where the next page begins.
 pub async fn changes(
-    connection: &impl ConnectionTrait, conversation: ConversationId, counters: &Counters, after: i64, limit: u64,
+    connection: &impl ConnectionTrait,
+    conversation: ConversationId,
+    counters: &Counters,
+    after: i64,
+    limit: u64,
 ) -> Result<(Vec<Item>, i64), DbErr> {
     let upto = counters.last_rev;
     let mut items: Vec<Item> = Vec::new();
-    let settings = conversation::by_id(conversation).filter(conversation::COLUMN.rev.gt(after)).filter(conversation::COLUMN.rev.lte(upto));
+    let settings = conversation::by_id(conversation)
+        .filter(conversation::COLUMN.rev.gt(after))
+        .filter(conversation::COLUMN.rev.lte(upto));
     if let Some(row) = settings.one(connection).await? {
         items.push(Item::Conversation(view::Settings { rev: row.rev, name: row.name, description: row.description }));
     }
@@ -196,7 +225,11 @@ pub struct Counters {
 /// never changed has a `seq` above `last_seq - (last_rev - after)`: a range of the key, no index.
 /// Those that were changed have an index of their own.
 async fn changed_messages(
-    connection: &impl ConnectionTrait, conversation: ConversationId, counters: &Counters, after: i64, limit: u64,
+    connection: &impl ConnectionTrait,
+    conversation: ConversationId,
+    counters: &Counters,
+    after: i64,
+    limit: u64,
 ) -> Result<Vec<message::Model>, DbErr> {
     let lowest = (counters.last_seq - (counters.last_rev - after)).max(0);
     let backend = Backend::of(connection);
@@ -206,20 +239,37 @@ async fn changed_messages(
          SELECT * FROM messages WHERE conversation_id = {} AND seq > {} AND rev > {} AND rev <= {} UNION ALL \
          SELECT * FROM messages WHERE conversation_id = {} AND rev > {} AND rev <= {} AND changed AND seq <= {}\
          ) AS m ORDER BY rev LIMIT {}",
-        p(1, "uuid"), p(2, "bigint"), p(3, "bigint"), p(4, "bigint"),
-        p(5, "uuid"), p(6, "bigint"), p(7, "bigint"), p(8, "bigint"), p(9, "bigint"),
+        p(1, "uuid"),
+        p(2, "bigint"),
+        p(3, "bigint"),
+        p(4, "bigint"),
+        p(5, "uuid"),
+        p(6, "bigint"),
+        p(7, "bigint"),
+        p(8, "bigint"),
+        p(9, "bigint"),
     );
     let upto = counters.last_rev;
     let values: [Value; 9] = [
-        conversation.into(), lowest.into(), after.into(), upto.into(),
-        conversation.into(), after.into(), upto.into(), lowest.into(), (limit as i64).into(),
+        conversation.into(),
+        lowest.into(),
+        after.into(),
+        upto.into(),
+        conversation.into(),
+        after.into(),
+        upto.into(),
+        lowest.into(),
+        (limit as i64).into(),
     ];
     let rows = connection.query_all_raw(backend.statement(sql, values)).await?;
     rows.iter().map(|row| message::Model::from_query_result(row, "")).collect()
 }
 
 /// The counters of these conversations.
-pub async fn counters(connection: &impl ConnectionTrait, conversations: &[ConversationId]) -> Result<HashMap<ConversationId, Counters>, DbErr> {
+pub async fn counters(
+    connection: &impl ConnectionTrait,
+    conversations: &[ConversationId],
+) -> Result<HashMap<ConversationId, Counters>, DbErr> {
     if conversations.is_empty() {
         return Ok(HashMap::new());
     }
@@ -228,7 +278,11 @@ pub async fn counters(connection: &impl ConnectionTrait, conversations: &[Conver
     })
     .await?;
     let entry = |row: &QueryResult| {
-        let counters = Counters { last_seq: row.try_get_by_index(1)?, last_rev: row.try_get_by_index(2)?, participant_count: row.try_get_by_index(3)? };
+        let counters = Counters {
+            last_seq: row.try_get_by_index(1)?,
+            last_rev: row.try_get_by_index(2)?,
+            participant_count: row.try_get_by_index(3)?,
+        };
         Ok((row.try_get_by_index(0)?, counters))
     };
     rows.iter().map(entry).collect()
@@ -380,7 +434,12 @@ async fn last_messages(db: &Db, places: Table) -> Result<HashMap<ConversationId,
 }
 
 /// Current members by user id, after one, at most `limit`.
-pub async fn participants(db: &Db, conversation: ConversationId, after: Option<UserId>, limit: u64) -> Result<Vec<view::Participant>, DbErr> {
+pub async fn participants(
+    db: &Db,
+    conversation: ConversationId,
+    after: Option<UserId>,
+    limit: u64,
+) -> Result<Vec<view::Participant>, DbErr> {
     let mut query = participant::current_in(conversation).order_by_asc(participant::COLUMN.user_id).limit(limit);
     if let Some(user) = after {
         query = query.filter(participant::Column::UserId.gt(user));
@@ -390,7 +449,11 @@ pub async fn participants(db: &Db, conversation: ConversationId, after: Option<U
 
 /// What is private to each of these users and changed after their `userRev`, in `userRev` order, and
 /// the counters that it is true up to. Two statements, however many users.
-pub async fn user_items(connection: &impl ConnectionTrait, behind: &[(UserId, i64)], limit: Option<u64>) -> Result<HashMap<UserId, (i64, Vec<UserItem>)>, DbErr> {
+pub async fn user_items(
+    connection: &impl ConnectionTrait,
+    behind: &[(UserId, i64)],
+    limit: Option<u64>,
+) -> Result<HashMap<UserId, (i64, Vec<UserItem>)>, DbErr> {
     let users: Vec<UserId> = behind.iter().map(|(user, _)| *user).collect();
     let rows = user::among(users).all(connection).await?;
     let mut found: HashMap<UserId, (i64, Vec<UserItem>)> = HashMap::new();
@@ -437,7 +500,8 @@ pub async fn user_items(connection: &impl ConnectionTrait, behind: &[(UserId, i6
 
 /// Where a message stands, whoever asks.
 pub async fn place_of(db: &Db, message: MessageId) -> Result<Option<ConversationId>, DbErr> {
-    let found = message::by_id(message).select_only().column(message::Column::ConversationId).into_tuple::<ConversationId>();
+    let found =
+        message::by_id(message).select_only().column(message::Column::ConversationId).into_tuple::<ConversationId>();
     found.one(db.read()).await
 }
 
@@ -504,7 +568,10 @@ pub async fn positions(connection: &impl ConnectionTrait, pairs: Table) -> Resul
 }
 
 /// The heads of (user, conversation) pairs, with counts; `lastSeq` and `lastRev` are left to the position.
-pub async fn heads(connection: &impl ConnectionTrait, pairs: Table) -> Result<HashMap<(UserId, ConversationId), view::Head>, DbErr> {
+pub async fn heads(
+    connection: &impl ConnectionTrait,
+    pairs: Table,
+) -> Result<HashMap<(UserId, ConversationId), view::Head>, DbErr> {
     let rows = pairs
         .select(connection, &["uuid", "uuid"], |values| {
             format!(
@@ -518,14 +585,25 @@ pub async fn heads(connection: &impl ConnectionTrait, pairs: Table) -> Result<Ha
         let (user, conversation_id) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
         let mine = mine(row, 2)?;
         let (unread, mentions) = (mine.unread, mine.mentions);
-        let head = view::Head { conversation_id, last_seq: 0, last_rev: 0, read_seq: mine.read_seq, delivered_seq: mine.delivered_seq, unread, mentions };
+        let head = view::Head {
+            conversation_id,
+            last_seq: 0,
+            last_rev: 0,
+            read_seq: mine.read_seq,
+            delivered_seq: mine.delivered_seq,
+            unread,
+            mentions,
+        };
         Ok(((user, conversation_id), head))
     };
     rows.iter().map(head).collect()
 }
 
 /// Until which `rev` these (user, conversation) pairs were members.
-pub async fn ended(connection: &impl ConnectionTrait, pairs: Table) -> Result<HashMap<(UserId, ConversationId), i64>, DbErr> {
+pub async fn ended(
+    connection: &impl ConnectionTrait,
+    pairs: Table,
+) -> Result<HashMap<(UserId, ConversationId), i64>, DbErr> {
     let rows = pairs
         .select(connection, &["uuid", "uuid"], |values| {
             format!(
@@ -534,5 +612,7 @@ pub async fn ended(connection: &impl ConnectionTrait, pairs: Table) -> Result<Ha
             )
         })
         .await?;
-    rows.iter().map(|row| Ok(((row.try_get_by_index(0)?, row.try_get_by_index(1)?), row.try_get_by_index(2)?))).collect()
+    rows.iter()
+        .map(|row| Ok(((row.try_get_by_index(0)?, row.try_get_by_index(1)?), row.try_get_by_index(2)?)))
+        .collect()
 }

@@ -39,7 +39,13 @@ pub enum Failed {
 }
 
 /// Commits items; with `skip`, leaves out conversations that another node holds at the moment.
-pub async fn commit(db: &Db, clock: &dyn Clock, limits: &crate::limits::Limits, items: &[&Item], skip: bool) -> Result<Committed, Failed> {
+pub async fn commit(
+    db: &Db,
+    clock: &dyn Clock,
+    limits: &crate::limits::Limits,
+    items: &[&Item],
+    skip: bool,
+) -> Result<Committed, Failed> {
     let transaction = db.begin_write().await.map_err(Failed::RolledBack)?;
     match write(&transaction, clock, limits, items, skip).await {
         Ok(committed) => match transaction.commit().await {
@@ -55,11 +61,16 @@ pub async fn commit(db: &Db, clock: &dyn Clock, limits: &crate::limits::Limits, 
 }
 
 async fn write(
-    connection: &DatabaseTransaction, clock: &dyn Clock, limits: &crate::limits::Limits, items: &[&Item], skip: bool,
+    connection: &DatabaseTransaction,
+    clock: &dyn Clock,
+    limits: &crate::limits::Limits,
+    items: &[&Item],
+    skip: bool,
 ) -> Result<Committed, DbErr> {
     let mut work = Work::new(clock.now(), limits.participants as i32, limits.reactions);
     load_heads(connection, &mut work, items, skip).await?;
-    let present: Vec<&Item> = items.iter().copied().filter(|item| !skip || work.heads.contains_key(&item.conversation)).collect();
+    let present: Vec<&Item> =
+        items.iter().copied().filter(|item| !skip || work.heads.contains_key(&item.conversation)).collect();
     load_repeats(connection, &mut work, &present).await?;
     load_messages(connection, &mut work, &present).await?;
     load_participants(connection, &mut work, &present).await?;
@@ -85,7 +96,12 @@ fn ids<T: Ord + Copy>(values: impl Iterator<Item = T>) -> Vec<T> {
     values.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-async fn load_heads(connection: &DatabaseTransaction, work: &mut Work, items: &[&Item], skip: bool) -> Result<(), DbErr> {
+async fn load_heads(
+    connection: &DatabaseTransaction,
+    work: &mut Work,
+    items: &[&Item],
+    skip: bool,
+) -> Result<(), DbErr> {
     let wanted = ids(items.iter().map(|item| item.conversation));
     let lock = match (Backend::of(connection), skip) {
         (Backend::Sqlite, _) => "",
@@ -141,11 +157,13 @@ async fn load_repeats(connection: &DatabaseTransaction, work: &mut Work, items: 
 
 /// The messages that items are about, and those that they answer.
 async fn load_messages(connection: &DatabaseTransaction, work: &mut Work, items: &[&Item]) -> Result<(), DbErr> {
-    let wanted = ids(items.iter().filter_map(|item| item.change.message()).filter(|id| !work.messages.contains_key(id)));
+    let wanted =
+        ids(items.iter().filter_map(|item| item.change.message()).filter(|id| !work.messages.contains_key(id)));
     if wanted.is_empty() {
         return Ok(());
     }
-    let rows = select_in(connection, &wanted, "uuid", |list| format!("SELECT * FROM messages WHERE id IN ({list})")).await?;
+    let rows =
+        select_in(connection, &wanted, "uuid", |list| format!("SELECT * FROM messages WHERE id IN ({list})")).await?;
     take_messages(connection, work, &rows).await
 }
 
@@ -174,7 +192,9 @@ async fn load_participants(connection: &DatabaseTransaction, work: &mut Work, it
     let mut governed = BTreeSet::new();
     for item in items {
         let stale = work.heads.get(&item.conversation).is_some_and(|head| head.policy_rev != item.policy_rev);
-        let needs_row = item.change.message().is_some() || item.change.is_about_members() || matches!(item.change, Change::Mark { .. });
+        let needs_row = item.change.message().is_some()
+            || item.change.is_about_members()
+            || matches!(item.change, Change::Mark { .. });
         if stale || needs_row {
             wanted.insert((item.conversation, item.actor));
         }
@@ -275,7 +295,10 @@ async fn lock_users(connection: &DatabaseTransaction, work: &mut Work, items: &[
     }
     let lock = if Backend::of(connection) == Backend::Postgres { " ORDER BY id FOR NO KEY UPDATE" } else { "" };
     let wanted: Vec<UserId> = wanted.into_iter().collect();
-    let rows = select_in(connection, &wanted, "uuid", |list| format!("SELECT id, user_rev FROM users WHERE id IN ({list}){lock}")).await?;
+    let rows = select_in(connection, &wanted, "uuid", |list| {
+        format!("SELECT id, user_rev FROM users WHERE id IN ({list}){lock}")
+    })
+    .await?;
     for row in rows {
         work.users.insert(row.try_get_by_index(0)?, row.try_get_by_index(1)?);
     }
@@ -360,14 +383,19 @@ async fn save_reactions(connection: &DatabaseTransaction, work: &mut Work) -> Re
         .await?;
     added
         .insert(connection, &["", "", "", ""], |values| {
-            format!("INSERT INTO reactions (message_id, user_id, emoji, created_at) VALUES {values} ON CONFLICT DO NOTHING")
+            format!(
+                "INSERT INTO reactions (message_id, user_id, emoji, created_at) VALUES {values} ON CONFLICT DO NOTHING"
+            )
         })
         .await?;
     let unloved: Vec<MessageId> = std::mem::take(&mut work.unloved);
     if !unloved.is_empty() {
         let mut keys = Table::new(1);
         unloved.into_iter().for_each(|message| keys.push([message.into()]));
-        keys.update(connection, &["uuid"], |values| format!("DELETE FROM reactions WHERE message_id IN (VALUES {values})")).await?;
+        keys.update(connection, &["uuid"], |values| {
+            format!("DELETE FROM reactions WHERE message_id IN (VALUES {values})")
+        })
+        .await?;
     }
     Ok(())
 }
@@ -385,10 +413,14 @@ async fn save_mentions(connection: &DatabaseTransaction, work: &mut Work) -> Res
         }
     }
     forgotten
-        .update(connection, &["uuid", "bigint"], |values| format!("DELETE FROM mentions WHERE (conversation_id, seq) IN (VALUES {values})"))
+        .update(connection, &["uuid", "bigint"], |values| {
+            format!("DELETE FROM mentions WHERE (conversation_id, seq) IN (VALUES {values})")
+        })
         .await?;
     added
-        .insert(connection, &["", "", ""], |values| format!("INSERT INTO mentions (user_id, conversation_id, seq) VALUES {values}"))
+        .insert(connection, &["", "", ""], |values| {
+            format!("INSERT INTO mentions (user_id, conversation_id, seq) VALUES {values}")
+        })
         .await
 }
 
@@ -483,7 +515,9 @@ async fn save_heads(connection: &DatabaseTransaction, work: &Work) -> Result<(),
         })
         .await?;
     outbox
-        .insert(connection, &["", "", "", ""], |values| format!("INSERT INTO outbox (conversation_id, from_rev, rev, created_at) VALUES {values}"))
+        .insert(connection, &["", "", "", ""], |values| {
+            format!("INSERT INTO outbox (conversation_id, from_rev, rev, created_at) VALUES {values}")
+        })
         .await
 }
 
@@ -492,7 +526,9 @@ pub async fn prune_outbox(db: &Db, before: entities::Timestamp) -> Result<(), Db
     use sea_orm::ConnectionTrait;
     loop {
         let parameter = entities::db::parameter(db.backend(), 1, "bigint");
-        let sql = format!("DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at < {parameter} ORDER BY created_at LIMIT 500)");
+        let sql = format!(
+            "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at < {parameter} ORDER BY created_at LIMIT 500)"
+        );
         let deleted = db.write().execute_raw(db.backend().statement(sql, [before.into()])).await?.rows_affected();
         if deleted < 500 {
             return Ok(());

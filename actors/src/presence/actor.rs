@@ -82,7 +82,8 @@ impl Handler<Told> for PresenceActor {
     fn handle(&mut self, Told(command, reply): Told, context: &mut Self::Context) {
         match command {
             Command::Opened(user) => {
-                let local = self.users.entry(user).or_insert(Local { sockets: 0, status: Status::Online, left_at: None });
+                let local =
+                    self.users.entry(user).or_insert(Local { sockets: 0, status: Status::Online, left_at: None });
                 local.sockets += 1;
                 local.left_at = None;
                 if local.sockets == 1 {
@@ -171,6 +172,10 @@ impl PresenceActor {
 
 async fn seen(db: &Db, user: UserId, at: Timestamp) -> Result<(), DbErr> {
     let backend = db.backend();
-    let sql = format!("UPDATE users SET last_seen_at = {} WHERE id = {}", parameter(backend, 1, "bigint"), parameter(backend, 2, "uuid"));
+    let sql = format!(
+        "UPDATE users SET last_seen_at = {} WHERE id = {}",
+        parameter(backend, 1, "bigint"),
+        parameter(backend, 2, "uuid")
+    );
     db.write().execute_raw(backend.statement(sql, [at.into(), user.into()])).await.map(drop)
 }

@@ -36,7 +36,8 @@ impl Presences {
     /// Nobody is there yet.
     pub fn new(db: Db, clock: Arc<dyn Clock>, limits: Arc<Limits>, entries: Entries) -> Presences {
         let deps = Deps { db: db.clone(), clock, entries: entries.clone(), grace: limits.presence_grace };
-        let rooms = Rooms::new(entries.clone(), deps, limits.journal_items.max(limits.room_items), limits.journal_bytes);
+        let rooms =
+            Rooms::new(entries.clone(), deps, limits.journal_items.max(limits.room_items), limits.journal_bytes);
         Presences { db, entries, rooms }
     }
 
@@ -105,11 +106,15 @@ impl Presences {
 
     async fn look(&self, users: &[UserId]) -> Outcome<Vec<Presence>> {
         let claims = self.entries.cluster().presence(users.to_vec()).await;
-        let absent: Vec<UserId> = users.iter().zip(&claims).filter(|(_, claim)| claim.is_none()).map(|(user, _)| *user).collect();
+        let absent: Vec<UserId> =
+            users.iter().zip(&claims).filter(|(_, claim)| claim.is_none()).map(|(user, _)| *user).collect();
         let mut seen: HashMap<UserId, Option<Timestamp>> = HashMap::new();
         if !absent.is_empty() {
             let rows = user::among(absent).select_only();
-            let rows = rows.column(user::Column::Id).column(user::Column::LastSeenAt).into_tuple::<(UserId, Option<Timestamp>)>();
+            let rows = rows
+                .column(user::Column::Id)
+                .column(user::Column::LastSeenAt)
+                .into_tuple::<(UserId, Option<Timestamp>)>();
             seen.extend(rows.all(self.db.read()).await?);
         }
         let presence = |(user, claim): (&UserId, &Option<Status>)| Presence {

@@ -62,7 +62,11 @@ pub fn username(value: &str) -> Outcome<String> {
         && value.starts_with(|c: char| c.is_ascii_alphabetic())
         && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.');
     if !fits {
-        return Err(Refusal::invalid("username", "must be 3 to 32 letters, digits, '_' or '.', beginning with a letter").into());
+        return Err(Refusal::invalid(
+            "username",
+            "must be 3 to 32 letters, digits, '_' or '.', beginning with a letter",
+        )
+        .into());
     }
     Ok(value.to_ascii_lowercase())
 }

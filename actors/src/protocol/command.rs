@@ -153,7 +153,9 @@ pub struct Device {
 
 impl Device {
     fn check(&self) -> Outcome<()> {
-        for (field, value) in [("device.id", &self.id), ("device.name", &self.name), ("device.platform", &self.platform)] {
+        for (field, value) in
+            [("device.id", &self.id), ("device.name", &self.name), ("device.platform", &self.platform)]
+        {
             if let Some(value) = value {
                 check::text(field, value, 1, 100)?;
             }

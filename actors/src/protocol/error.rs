@@ -76,7 +76,12 @@ impl Refusal {
 
     /// `request.invalid` for one field.
     pub fn invalid(field: impl Into<Cow<'static, str>>, message: impl Into<Cow<'static, str>>) -> Refusal {
-        Refusal { code: ErrorCode::RequestInvalid, message: message.into(), field: Some(field.into()), retry_after: None }
+        Refusal {
+            code: ErrorCode::RequestInvalid,
+            message: message.into(),
+            field: Some(field.into()),
+            retry_after: None,
+        }
     }
 
     /// The same refusal with another sentence.

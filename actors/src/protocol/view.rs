@@ -368,7 +368,9 @@ impl UserItem {
     /// The `userRev` that it carries.
     pub fn user_rev(&self) -> i64 {
         match self {
-            UserItem::Mine { user_rev, .. } | UserItem::Gone { user_rev, .. } | UserItem::Profile { user_rev, .. } => *user_rev,
+            UserItem::Mine { user_rev, .. } | UserItem::Gone { user_rev, .. } | UserItem::Profile { user_rev, .. } => {
+                *user_rev
+            }
         }
     }
 }

@@ -119,10 +119,7 @@ impl Crowd {
             let Ok(Some(arrival)) = next else {
                 tasks.iter().for_each(JoinHandle::abort);
                 let (all, took) = (plan.count, start.elapsed());
-                bail!(
-                    "only {up} of {all} came up in {took:?} ({} retries)",
-                    retries.get()
-                );
+                bail!("only {up} of {all} came up in {took:?} ({} retries)", retries.get());
             };
             let i = arrival.0;
             arrived[i] = Some(arrival);
@@ -130,24 +127,10 @@ impl Crowd {
         let took = start.elapsed();
         let member = |(arrival, task): (Option<Arrival>, _)| {
             let (_, sender, unacked) = arrival.context("somebody arrived twice")?;
-            Ok(Member {
-                sender,
-                unacked,
-                task,
-            })
+            Ok(Member { sender, unacked, task })
         };
-        let members = arrived
-            .into_iter()
-            .zip(tasks)
-            .map(member)
-            .collect::<Result<_>>()?;
-        Ok(Crowd {
-            adapter,
-            heard,
-            members,
-            took,
-            retries: retries.get(),
-        })
+        let members = arrived.into_iter().zip(tasks).map(member).collect::<Result<_>>()?;
+        Ok(Crowd { adapter, heard, members, took, retries: retries.get() })
     }
 
     /// Every connection is dropped at once, as when the network goes away.
@@ -191,19 +174,9 @@ impl Arrive {
         drop(tx);
         let user = self.user;
         drop(self);
-        let mut ears = Ears {
-            heard: &heard,
-            ear,
-            user,
-            sender,
-            unacked,
-        };
+        let mut ears = Ears { heard: &heard, ear, user, sender, unacked };
         let _ = client.pump(&mut ears).await;
-        *heard
-            .closed
-            .borrow_mut()
-            .entry(client.close_code.unwrap_or(0))
-            .or_default() += 1;
+        *heard.closed.borrow_mut().entry(client.close_code.unwrap_or(0)).or_default() += 1;
     }
 
     async fn online(&self) -> Option<Login> {
@@ -243,16 +216,11 @@ impl Listener for Ears<'_> {
         let heard = self.heard;
         match self.ear.hear(text) {
             Incoming::Delivery(sent) => heard.delivered(self.user, sent),
-            Incoming::Deliveries(all) => all
-                .iter()
-                .for_each(|sent| heard.delivered(self.user, *sent)),
+            Incoming::Deliveries(all) => all.iter().for_each(|sent| heard.delivered(self.user, *sent)),
             Incoming::Ack => {
                 heard.acks.set(heard.acks.get() + 1);
                 if let Some(sent) = self.unacked.borrow_mut().pop_front() {
-                    heard
-                        .ack
-                        .borrow_mut()
-                        .record_ns(heard.now.get().saturating_sub(sent));
+                    heard.ack.borrow_mut().record_ns(heard.now.get().saturating_sub(sent));
                 }
             }
             Incoming::Refused => {
@@ -263,9 +231,7 @@ impl Listener for Ears<'_> {
             }
             Incoming::Reply { text, in_step } => {
                 heard.heartbeats.set(heard.heartbeats.get() + 1);
-                heard
-                    .out_of_step
-                    .set(heard.out_of_step.get() + u64::from(!in_step));
+                heard.out_of_step.set(heard.out_of_step.get() + u64::from(!in_step));
                 self.sender.send_text(&text);
             }
             Incoming::Other => {}
@@ -294,9 +260,7 @@ impl Heard {
     }
 
     fn delivered(&self, user: usize, sent: u64) {
-        self.delivery
-            .borrow_mut()
-            .record_ns(self.now.get().saturating_sub(sent));
+        self.delivery.borrow_mut().record_ns(self.now.get().saturating_sub(sent));
         let n = self.deliveries.get() + 1;
         self.deliveries.set(n);
         if n >= self.wake_at.get() {

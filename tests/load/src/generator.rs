@@ -63,10 +63,7 @@ enum Scenario {
 }
 
 #[derive(Parser)]
-#[command(
-    name = "loadgen",
-    about = "Bounded, loopback-only load for chat servers"
-)]
+#[command(name = "loadgen", about = "Bounded, loopback-only load for chat servers")]
 struct Cli {
     #[command(flatten)]
     common: Common,
@@ -78,15 +75,8 @@ struct Cli {
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     let Cli { common, scenario } = Cli::parse_from(args);
     anyhow::ensure!(common.addr.ip().is_loopback(), "loopback targets only");
-    let options = Options {
-        path: common.path,
-        people: common.people,
-        rooms: common.rooms,
-    };
-    let target = Target {
-        addr: common.addr,
-        recv_buffer: None,
-    };
+    let options = Options { path: common.path, people: common.people, rooms: common.rooms };
+    let target = Target { addr: common.addr, recv_buffer: None };
     let run = Run {
         adapter: adapters::named(&common.adapter, options)?,
         plan: Plan {
@@ -104,9 +94,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<()> {
         Scenario::Idle(s) => s.rooms(&run),
         Scenario::Slow(s) => s.rooms(&run),
     };
-    let rt = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let rt = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let result = tokio::task::LocalSet::new().block_on(&rt, async {
         run.adapter.prepare(target, &rooms).await?;
         if common.prepare_only {
@@ -121,10 +109,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     })?;
     writeln!(std::io::stdout(), "{result}")?;
     if let Some(path) = common.out {
-        let mut file = std::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)?;
+        let mut file = std::fs::OpenOptions::new().create(true).append(true).open(path)?;
         writeln!(file, "{result}")?;
     }
     Ok(())

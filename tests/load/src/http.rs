@@ -34,9 +34,7 @@ async fn exchange(dial: &Dial<'_>, request: &[u8]) -> Result<(u16, Value)> {
         stream.take(MOST).read_to_end(&mut answer).await?;
         anyhow::Ok(())
     };
-    tokio::time::timeout(Duration::from_secs(60), whole)
-        .await
-        .context("no answer in 60 s")??;
+    tokio::time::timeout(Duration::from_secs(60), whole).await.context("no answer in 60 s")??;
     let (status, body) = parse(&answer)?;
     Ok((status, serde_json::from_slice(&body).unwrap_or(Value::Null)))
 }
@@ -46,31 +44,17 @@ fn parse(answer: &[u8]) -> Result<(u16, Vec<u8>)> {
         bail!("no HTTP answer: {}", String::from_utf8_lossy(answer));
     };
     let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|s| s.parse().ok())
-        .context("no status")?;
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).context("no status")?;
     let body = &answer[end + 4..];
-    let chunked = head
-        .lines()
-        .any(|l| l.starts_with("transfer-encoding:") && l.contains("chunked"));
-    Ok((
-        status,
-        if chunked {
-            unchunked(body)
-        } else {
-            body.to_vec()
-        },
-    ))
+    let chunked = head.lines().any(|l| l.starts_with("transfer-encoding:") && l.contains("chunked"));
+    Ok((status, if chunked { unchunked(body) } else { body.to_vec() }))
 }
 
 fn unchunked(mut body: &[u8]) -> Vec<u8> {
     let mut out = vec![];
     while let Some(end) = memchr::memmem::find(body, b"\r\n") {
         let size = String::from_utf8_lossy(&body[..end]);
-        let size =
-            usize::from_str_radix(size.split(';').next().unwrap_or("").trim(), 16).unwrap_or(0);
+        let size = usize::from_str_radix(size.split(';').next().unwrap_or("").trim(), 16).unwrap_or(0);
         let Some(chunk) = body.get(end + 2..end + 2 + size) else {
             break;
         };

@@ -16,8 +16,7 @@ pub struct Person {
 
 /// Reads one JSON object a line; lines that begin otherwise (a log's) are passed over.
 pub fn read(path: &Path) -> Result<Vec<Person>> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("people of {}", path.display()))?;
+    let text = std::fs::read_to_string(path).with_context(|| format!("people of {}", path.display()))?;
     text.lines()
         .filter(|line| line.starts_with('{'))
         .map(|line| serde_json::from_str(line).with_context(|| format!("no person: {line}")))

@@ -43,9 +43,7 @@ pub fn sent_at(text: &[u8]) -> Option<u64> {
     let at = FIND_MARK.find(text)? + MARK.len();
     let mut n = 0u64;
     for d in text.get(at..at + 20)? {
-        n = n
-            .wrapping_mul(10)
-            .wrapping_add(u64::from(d.wrapping_sub(b'0')));
+        n = n.wrapping_mul(10).wrapping_add(u64::from(d.wrapping_sub(b'0')));
     }
     Some(n)
 }
@@ -109,16 +107,8 @@ fn cpu_of(pid: &str) -> Duration {
     let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
         return Duration::ZERO;
     };
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap_or("")
-        .split_whitespace()
-        .collect();
-    let ticks: u64 = [11, 12]
-        .iter()
-        .filter_map(|i| fields.get(*i)?.parse::<u64>().ok())
-        .sum();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let ticks: u64 = [11, 12].iter().filter_map(|i| fields.get(*i)?.parse::<u64>().ok()).sum();
     Duration::from_millis(ticks * TICK_MS)
 }
 
@@ -142,11 +132,7 @@ impl Meter {
     /// Starts a span.
     pub fn start(procs: &Procs) -> Meter {
         let before = used(procs);
-        Meter {
-            began: Instant::now(),
-            before,
-            procs: procs.clone(),
-        }
+        Meter { began: Instant::now(), before, procs: procs.clone() }
     }
 
     /// Percents of one core used since the start: by the server, by this process, and by everybody else on

@@ -79,14 +79,8 @@ impl Parser {
 /// Length of head and payload, once the head is there.
 fn lengths(b: &[u8]) -> Option<(usize, usize)> {
     match *b.get(1)? & 0x7f {
-        126 => Some((
-            4,
-            u16::from_be_bytes(b.get(2..4)?.try_into().ok()?) as usize,
-        )),
-        127 => Some((
-            10,
-            u64::from_be_bytes(b.get(2..10)?.try_into().ok()?) as usize,
-        )),
+        126 => Some((4, u16::from_be_bytes(b.get(2..4)?.try_into().ok()?) as usize)),
+        127 => Some((10, u64::from_be_bytes(b.get(2..10)?.try_into().ok()?) as usize)),
         n => Some((2, n as usize)),
     }
 }
@@ -214,22 +208,13 @@ pub struct Client {
 impl Client {
     /// TCP connect and HTTP upgrade.
     pub async fn upgrade(dial: &Dial<'_>) -> Result<Client> {
-        let Dial {
-            addr,
-            path,
-            headers,
-            ..
-        } = dial;
+        let Dial { addr, path, headers, .. } = dial;
         let (mut read, half) = dial.connect().await?.into_split();
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: {addr}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{headers}\r\n"
         );
-        let inner = SenderInner {
-            half,
-            pending: RefCell::default(),
-            flushing: Cell::new(false),
-        };
+        let inner = SenderInner { half, pending: RefCell::default(), flushing: Cell::new(false) };
         let sender = Sender(Rc::new(inner));
         sender.send_raw(request.as_bytes());
         let mut got = Vec::with_capacity(512);
@@ -242,31 +227,16 @@ impl Client {
             }
         };
         if !got.starts_with(b"HTTP/1.1 101") {
-            bail!(
-                "no upgrade: {}",
-                String::from_utf8_lossy(&got[..got.len().min(400)])
-            );
+            bail!("no upgrade: {}", String::from_utf8_lossy(&got[..got.len().min(400)]));
         }
         let early = got.split_off(end);
-        let mut client = Client {
-            read,
-            parser: Parser::default(),
-            inbox: VecDeque::new(),
-            sender,
-            close_code: None,
-        };
+        let mut client = Client { read, parser: Parser::default(), inbox: VecDeque::new(), sender, close_code: None };
         client.take(&early);
         Ok(client)
     }
 
     fn take(&mut self, data: &[u8]) {
-        let Client {
-            parser,
-            inbox,
-            sender,
-            close_code,
-            ..
-        } = self;
+        let Client { parser, inbox, sender, close_code, .. } = self;
         parser.feed(data, &mut |op, payload| match op {
             TEXT | BINARY | CONTINUATION => inbox.push_back(payload.to_vec()),
             _ => control(op, payload, sender, close_code),
@@ -307,13 +277,7 @@ impl Client {
     }
 
     fn poll_pump(&mut self, cx: &mut Task<'_>, on: &mut dyn Listener) -> Poll<Result<()>> {
-        let Client {
-            read,
-            parser,
-            sender,
-            close_code,
-            ..
-        } = self;
+        let Client { read, parser, sender, close_code, .. } = self;
         loop {
             let got = BUF.with_borrow_mut(|buf| {
                 let mut buf = ReadBuf::new(buf);
@@ -357,10 +321,7 @@ mod tests {
 
     #[test]
     fn frames_are_found_however_the_stream_is_cut() {
-        let texts: Vec<Vec<u8>> = [0usize, 1, 125, 126, 127, 700, 70_000]
-            .iter()
-            .map(|n| vec![b'x'; *n])
-            .collect();
+        let texts: Vec<Vec<u8>> = [0usize, 1, 125, 126, 127, 700, 70_000].iter().map(|n| vec![b'x'; *n]).collect();
         let mut stream = vec![];
         for text in &texts {
             crate::raw::text_frame(text, &mut stream);

@@ -32,22 +32,13 @@ impl Adapter for Plain {
     async fn login(&self, target: Target, user: usize) -> Result<Login> {
         let path = format!("{}?u={user}", self.path);
         let Target { addr, recv_buffer } = target;
-        let dial = Dial {
-            addr,
-            lane: user,
-            path: &path,
-            headers: "",
-            recv_buffer,
-        };
+        let dial = Dial { addr, lane: user, path: &path, headers: "", recv_buffer };
         let mut client = Client::upgrade(&dial).await?;
         client.sender.send_text(b"H");
         // The messages of others may come first.
         for _ in 0..10_000 {
             if client.next_text().await? == b"h" {
-                return Ok(Login {
-                    client,
-                    ear: Box::new(PlainEar),
-                });
+                return Ok(Login { client, ear: Box::new(PlainEar) });
             }
         }
         bail!("no `h` came")

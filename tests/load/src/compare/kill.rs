@@ -30,28 +30,16 @@ pub fn users() -> usize {
 
 /// Kills a few times in a row; counts of what was lost, doubled or misnumbered.
 pub fn run(bench: &Bench, data: &Path, people: &Path) -> Result<Value> {
-    let options = Options {
-        path: "/ws".into(),
-        people: Some(people.to_owned()),
-        rooms: None,
-    };
-    let test = Rc::new(Test {
-        node: Quckchat::new(options)?,
-        ledger: RefCell::default(),
-    });
+    let options = Options { path: "/ws".into(), people: Some(people.to_owned()), rooms: None };
+    let test = Rc::new(Test { node: Quckchat::new(options)?, ledger: RefCell::default() });
     let kills = if bench.quick() { 1 } else { 4 };
-    let rt = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let rt = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let local = tokio::task::LocalSet::new();
     let (mut found, mut again, mut lasted) = (Findings::default(), Findings::default(), 0.0);
     let mut resent = 0;
     for kill in 0..kills {
         let server = bench.start_node(data)?;
-        let target = Target {
-            addr: server.addr,
-            recv_buffer: None,
-        };
+        let target = Target { addr: server.addr, recv_buffer: None };
         lasted += local.block_on(&rt, async {
             if kill == 0 {
                 within(test.node.prepare(target, &Rooms::Pairs(0..users()))).await?;
@@ -67,10 +55,7 @@ pub fn run(bench: &Bench, data: &Path, people: &Path) -> Result<Value> {
             anyhow::Ok(secs)
         })?;
         let server = bench.start_node(data)?;
-        let target = Target {
-            addr: server.addr,
-            recv_buffer: None,
-        };
+        let target = Target { addr: server.addr, recv_buffer: None };
         local.block_on(&rt, async {
             let history = within(test.clone().history(target)).await?;
             found.worst(&test.ledger.borrow().compare(&history));
@@ -85,20 +70,16 @@ pub fn run(bench: &Bench, data: &Path, people: &Path) -> Result<Value> {
     let mut worst = found.clone();
     worst.worst(&again);
     let acknowledged = ledger.sent.iter().filter(|s| s.stored.is_some()).count() - resent;
-    Ok(
-        json!({"scenario": "kill", "kills": kills, "pairs": PAIRS, "sent": ledger.sent.len(),
+    Ok(json!({"scenario": "kill", "kills": kills, "pairs": PAIRS, "sent": ledger.sent.len(),
         "acknowledged": acknowledged, "acknowledged_s": acknowledged as f64 / lasted,
         "announced": ledger.announced.len(), "refused": ledger.refused,
         "missing": worst.missing, "withdrawn": worst.withdrawn,
         "duplicated": worst.duplicated, "gaps": worst.gaps, "resent": resent, "after_kill": found.json(),
-        "after_resend": again.json()}),
-    )
+        "after_resend": again.json()}))
 }
 
 async fn within<T>(step: impl Future<Output = Result<T>>) -> Result<T> {
-    tokio::time::timeout(STEP, step)
-        .await
-        .context("a step took too long")?
+    tokio::time::timeout(STEP, step).await.context("a step took too long")?
 }
 
 struct Test {
@@ -115,17 +96,13 @@ impl Load {
     /// Waits until every connection has noticed that the node is gone.
     async fn gone(mut self) -> Result<()> {
         let all = async { while self.workers.join_next().await.is_some() {} };
-        tokio::time::timeout(GONE_WITHIN, all)
-            .await
-            .context("some connections outlived the node")
+        tokio::time::timeout(GONE_WITHIN, all).await.context("some connections outlived the node")
     }
 }
 
 impl Test {
     fn conversation(&self, user: usize) -> Result<String> {
-        self.node
-            .conversation(user)
-            .with_context(|| format!("user {user} has no conversation"))
+        self.node.conversation(user).with_context(|| format!("user {user} has no conversation"))
     }
 
     /// Everybody online and sending.
@@ -154,10 +131,7 @@ impl Test {
     }
 
     async fn send_until_gone(self: Rc<Self>, user: usize, login: Login) {
-        let Login {
-            mut client,
-            mut ear,
-        } = login;
+        let Login { mut client, mut ear } = login;
         for _ in 0..WINDOW {
             client.sender.send_text(&self.next_message(user));
         }
@@ -173,10 +147,8 @@ impl Test {
                 self.note_reply(ok, &frame);
                 client.sender.send_text(&self.next_message(user));
             } else if frame["event"] == "message.created"
-                && let (Some(conversation), Ok(message)) = (
-                    frame["conversationId"].as_str(),
-                    Message::deserialize(&frame["data"]),
-                )
+                && let (Some(conversation), Ok(message)) =
+                    (frame["conversationId"].as_str(), Message::deserialize(&frame["data"]))
             {
                 self.ledger.borrow_mut().announce(conversation, message);
             }
@@ -194,9 +166,7 @@ impl Test {
             text: format!("message {number} of user {user}, the only one that says so"),
             stored: None,
         });
-        command(number, &ledger.sent[number])
-            .to_string()
-            .into_bytes()
+        command(number, &ledger.sent[number]).to_string().into_bytes()
     }
 
     fn note_reply(&self, ok: bool, frame: &Value) {
@@ -209,10 +179,7 @@ impl Test {
         let sent = number.and_then(|number| ledger.sent.get_mut(number));
         let message = Message::deserialize(&frame["ok"]["message"]);
         if let (Some(sent), Ok(message)) = (sent, message) {
-            sent.stored = Some(Stored {
-                id: message.id,
-                seq: message.seq,
-            });
+            sent.stored = Some(Stored { id: message.id, seq: message.seq });
         }
     }
 
@@ -249,9 +216,7 @@ impl Test {
                 "data": {"conversationId": conversation, "afterSeq": after, "limit": 100}}),
             )
             .await?;
-            let Some(items) = reply["ok"]["items"].as_array() else {
-                bail!("no history: {reply}")
-            };
+            let Some(items) = reply["ok"]["items"].as_array() else { bail!("no history: {reply}") };
             if items.is_empty() {
                 return Ok(messages);
             }

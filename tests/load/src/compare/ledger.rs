@@ -91,37 +91,28 @@ impl Findings {
 impl Ledger {
     /// Holds a history against what was acknowledged and announced.
     pub fn compare(&self, history: &History) -> Findings {
-        let mut found = Findings {
-            duplicated: self.contradictions,
-            ..Findings::default()
-        };
+        let mut found = Findings { duplicated: self.contradictions, ..Findings::default() };
         let mut there: HashMap<(&str, u64), &Message> = HashMap::new();
         for (conversation, messages) in history {
             let (mut ids, mut client_ids, mut last) = (HashSet::new(), HashSet::new(), 0);
             for message in messages {
                 found.gaps += u64::from(message.seq != last + 1);
                 last = message.seq;
-                let new = ids.insert(&message.id)
-                    & (message.client_id.is_empty() || client_ids.insert(&message.client_id));
+                let new =
+                    ids.insert(&message.id) & (message.client_id.is_empty() || client_ids.insert(&message.client_id));
                 found.duplicated += u64::from(!new);
                 there.insert((conversation, message.seq), message);
             }
         }
         for sent in &self.sent {
             let Some(stored) = &sent.stored else { continue };
-            let same = there
-                .get(&(&*sent.conversation, stored.seq))
-                .is_some_and(|message| {
-                    message.id == stored.id
-                        && message.text == sent.text
-                        && message.client_id == sent.client_id
-                });
+            let same = there.get(&(&*sent.conversation, stored.seq)).is_some_and(|message| {
+                message.id == stored.id && message.text == sent.text && message.client_id == sent.client_id
+            });
             found.missing += u64::from(!same);
         }
         for ((conversation, seq), id) in &self.announced {
-            let same = there
-                .get(&(&**conversation, *seq))
-                .is_some_and(|m| m.id == *id);
+            let same = there.get(&(&**conversation, *seq)).is_some_and(|m| m.id == *id);
             found.withdrawn += u64::from(!same);
         }
         found
@@ -130,10 +121,7 @@ impl Ledger {
     /// Notes an event.
     pub fn announce(&mut self, conversation: &str, message: Message) {
         let place = (conversation.to_owned(), message.seq);
-        let known = self
-            .announced
-            .entry(place)
-            .or_insert_with(|| message.id.clone());
+        let known = self.announced.entry(place).or_insert_with(|| message.id.clone());
         self.contradictions += u64::from(*known != message.id);
     }
 }
@@ -143,85 +131,37 @@ mod tests {
     use super::*;
 
     fn message(seq: u64, name: &str) -> Message {
-        let (id, client_id, text) = (
-            format!("id-{name}"),
-            format!("client-{name}"),
-            name.to_owned(),
-        );
-        Message {
-            id,
-            seq,
-            client_id,
-            text,
-        }
+        let (id, client_id, text) = (format!("id-{name}"), format!("client-{name}"), name.to_owned());
+        Message { id, seq, client_id, text }
     }
 
     fn sent(seq: u64, name: &str) -> Sent {
-        let Message {
-            id,
-            client_id,
-            text,
-            ..
-        } = message(seq, name);
+        let Message { id, client_id, text, .. } = message(seq, name);
         let stored = Some(Stored { id, seq });
-        Sent {
-            user: 0,
-            conversation: "c".into(),
-            client_id,
-            text,
-            stored,
-        }
+        Sent { user: 0, conversation: "c".into(), client_id, text, stored }
     }
 
     fn findings(ledger: &Ledger, messages: &[(u64, &str)]) -> (u64, u64, u64) {
-        let messages = messages
-            .iter()
-            .map(|(seq, name)| message(*seq, name))
-            .collect();
+        let messages = messages.iter().map(|(seq, name)| message(*seq, name)).collect();
         let found = ledger.compare(&History::from([("c".to_owned(), messages)]));
-        (
-            found.missing + found.withdrawn,
-            found.duplicated,
-            found.gaps,
-        )
+        (found.missing + found.withdrawn, found.duplicated, found.gaps)
     }
 
     #[test]
     fn a_history_is_held_against_what_was_told() {
-        let open = Sent {
-            stored: None,
-            ..sent(4, "d")
-        };
+        let open = Sent { stored: None, ..sent(4, "d") };
         let sent = vec![sent(1, "a"), sent(2, "b"), sent(3, "c"), open];
-        let ledger = Ledger {
-            sent,
-            ..Ledger::default()
-        };
+        let ledger = Ledger { sent, ..Ledger::default() };
         let whole = [(1, "a"), (2, "b"), (3, "c")];
         assert_eq!(findings(&ledger, &whole), (0, 0, 0));
         let stored_but_not_told = [(1, "a"), (2, "b"), (3, "c"), (4, "d")];
         assert_eq!(findings(&ledger, &stored_but_not_told), (0, 0, 0));
-        assert_eq!(
-            findings(&ledger, &whole[..2]),
-            (1, 0, 0),
-            "the last is lost"
-        );
-        assert_eq!(
-            findings(&ledger, &[(1, "a"), (3, "c")]),
-            (1, 0, 1),
-            "one within is lost"
-        );
-        assert_eq!(
-            findings(&ledger, &[(1, "b"), (2, "a"), (3, "c")]),
-            (2, 0, 0),
-            "two changed places"
-        );
+        assert_eq!(findings(&ledger, &whole[..2]), (1, 0, 0), "the last is lost");
+        assert_eq!(findings(&ledger, &[(1, "a"), (3, "c")]), (1, 0, 1), "one within is lost");
+        assert_eq!(findings(&ledger, &[(1, "b"), (2, "a"), (3, "c")]), (2, 0, 0), "two changed places");
         let twice = [(1, "a"), (2, "b"), (3, "c"), (4, "b")];
         assert_eq!(findings(&ledger, &twice), (0, 1, 0));
-        assert_eq!(
-            findings(&ledger, &[(1, "a"), (2, "b"), (3, "c"), (3, "e")]),
-            (1, 0, 1)
-        );
+        assert_eq!(findings(&ledger, &[(1, "a"), (2, "b"), (3, "c"), (3, "e")]), (1, 0, 1));
         assert_eq!(findings(&ledger, &[]), (3, 0, 0));
     }
 
@@ -233,10 +173,6 @@ mod tests {
         assert_eq!(findings(&ledger, &[(1, "a")]), (0, 0, 0));
         assert_eq!(findings(&ledger, &[]), (1, 0, 0));
         ledger.announce("c", message(1, "b"));
-        assert_eq!(
-            findings(&ledger, &[(1, "a")]),
-            (0, 1, 0),
-            "two messages with one seq"
-        );
+        assert_eq!(findings(&ledger, &[(1, "a")]), (0, 1, 0), "two messages with one seq");
     }
 }

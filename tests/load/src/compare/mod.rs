@@ -25,10 +25,7 @@ use std::time::{Duration, Instant};
 const LIMITS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/limits.toml");
 
 #[derive(Parser)]
-#[command(
-    name = "compare",
-    about = "Node and reference in turn, and the table of ratios"
-)]
+#[command(name = "compare", about = "Node and reference in turn, and the table of ratios")]
 struct Cli {
     /// The node's program; by default `quckchat` beside this one.
     #[arg(long)]
@@ -102,11 +99,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
         quick: cli.quick,
         deadline: Instant::now() + Duration::from_secs(cli.minutes * 60),
     })?;
-    let which = if cli.only.is_empty() {
-        Which::value_variants().to_vec()
-    } else {
-        cli.only
-    };
+    let which = if cli.only.is_empty() { Which::value_variants().to_vec() } else { cli.only };
     let rounds = cli.rounds.unwrap_or(if cli.quick { 1 } else { 2 }).max(1);
     let mut measured = Measured::default();
     for which in which {
@@ -119,22 +112,13 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<ExitCode> {
     if cli.quick {
         writeln!(out, "(--quick: not to be quoted)\n")?;
     }
-    writeln!(
-        out,
-        "{}",
-        table::markdown(&rows, &notes::notes(&measured, &bench))
-    )?;
+    writeln!(out, "{}", table::markdown(&rows, &notes::notes(&measured, &bench)))?;
     if let Some(path) = cli.json {
         let all = json!({"raw": by_name(&measured.raw), "node": by_name(&measured.node)});
-        std::fs::write(&path, serde_json::to_vec_pretty(&all)?)
-            .with_context(|| path.display().to_string())?;
+        std::fs::write(&path, serde_json::to_vec_pretty(&all)?).with_context(|| path.display().to_string())?;
     }
     let failed = rows.iter().any(table::Row::failed);
-    Ok(if failed {
-        ExitCode::FAILURE
-    } else {
-        ExitCode::SUCCESS
-    })
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn node_of(cli: &Cli) -> Result<Option<PathBuf>> {
@@ -143,11 +127,7 @@ fn node_of(cli: &Cli) -> Result<Option<PathBuf>> {
     }
     let beside = || Some(std::env::current_exe().ok()?.parent()?.join("quckchat"));
     let node = cli.node.clone().or_else(beside).context("--node PATH")?;
-    anyhow::ensure!(
-        node.is_file(),
-        "there is no {}: `cargo build --release` first, or --node PATH",
-        node.display()
-    );
+    anyhow::ensure!(node.is_file(), "there is no {}: `cargo build --release` first, or --node PATH", node.display());
     Ok(Some(node.canonicalize()?))
 }
 
@@ -159,15 +139,12 @@ fn by_name(all: &BTreeMap<Which, Rounds>) -> Value {
         };
         rounds.iter().map(value).collect::<Vec<_>>()
     };
-    all.iter()
-        .map(|(which, all)| (which.name(), json!(rounds(all))))
-        .collect()
+    all.iter().map(|(which, all)| (which.name(), json!(rounds(all)))).collect()
 }
 
 impl Which {
     fn name(self) -> String {
-        self.to_possible_value()
-            .map_or_else(String::new, |v| v.get_name().to_owned())
+        self.to_possible_value().map_or_else(String::new, |v| v.get_name().to_owned())
     }
 
     /// Whether the reference takes part.

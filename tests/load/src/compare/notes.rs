@@ -17,10 +17,7 @@ pub fn notes(measured: &Measured, bench: &Bench) -> Vec<String> {
         "Not pinned to cores: rough.".to_owned()
     }];
     if bench.envelope() > 0 {
-        notes.push(format!(
-            "raw told every message with {} bytes more.",
-            bench.envelope()
-        ));
+        notes.push(format!("raw told every message with {} bytes more.", bench.envelope()));
     }
     for (server, all) in [("raw", &measured.raw), ("node", &measured.node)] {
         for (which, rounds) in all {
@@ -50,33 +47,19 @@ fn remarks(which: Which, result: &Value) -> Vec<String> {
     let count = |step: &Value| step["trouble"]["out_of_step"].as_u64();
     let out_of_step = search.filter_map(count).max().unwrap_or(0);
     if out_of_step > 0 {
-        remarks.push(format!(
-            "in the search {out_of_step} heartbeats out of step"
-        ));
+        remarks.push(format!("in the search {out_of_step} heartbeats out of step"));
     }
-    let figures = [
-        &result["flat"][0],
-        &result["sustained"],
-        &result["storm"],
-        result,
-    ];
+    let figures = [&result["flat"][0], &result["sustained"], &result["storm"], result];
     let most = |who: &str| {
-        let shares = figures
-            .iter()
-            .filter_map(|figure| figure["cpu"][who].as_f64());
+        let shares = figures.iter().filter_map(|figure| figure["cpu"][who].as_f64());
         shares.fold(0.0, f64::max)
     };
     if most("generator") >= GENERATOR_BUSY {
         let busy = most("generator");
-        remarks.push(format!(
-            "the generator used {busy} % of its core: perhaps its limit, not the server's"
-        ));
+        remarks.push(format!("the generator used {busy} % of its core: perhaps its limit, not the server's"));
     }
     if most("others") >= OTHERS_BUSY {
-        remarks.push(format!(
-            "other processes used {} % of a core: rough",
-            most("others")
-        ));
+        remarks.push(format!("other processes used {} % of a core: rough", most("others")));
     }
     match which {
         Which::Slow => remarks.push(format!("the laggard: {}", result["laggard"])),
@@ -97,8 +80,6 @@ fn trouble(trouble: &Value, remarks: &mut Vec<String>) {
     }
     let closed = &trouble["closed"];
     if closed.as_object().is_some_and(|closed| !closed.is_empty()) {
-        remarks.push(format!(
-            "connections closed by the server, by code (0: none): {closed}"
-        ));
+        remarks.push(format!("connections closed by the server, by code (0: none): {closed}"));
     }
 }

@@ -54,9 +54,7 @@ pub struct Server {
 impl Bench {
     /// Makes the folder for this run, and finds out whether processes can be pinned.
     pub fn new(place: Place) -> Result<Bench> {
-        let work = tempfile::Builder::new()
-            .prefix("load-")
-            .tempdir_in(&place.work)?;
+        let work = tempfile::Builder::new().prefix("load-").tempdir_in(&place.work)?;
         let cores = std::thread::available_parallelism()?.get();
         let pins = |core| {
             let status = Command::new("taskset").args(["-c", core, "true"]).status();
@@ -66,12 +64,7 @@ impl Bench {
         if !pinned {
             eprintln!("no two cores to pin to (or no taskset): figures will be rough");
         }
-        Ok(Bench {
-            place,
-            work,
-            pinned,
-            names: Cell::new(0),
-        })
+        Ok(Bench { place, work, pinned, names: Cell::new(0) })
     }
 
     /// The node's program.
@@ -97,27 +90,19 @@ impl Bench {
     /// A path in this run's folder that nothing else uses.
     pub fn fresh(&self, name: &str) -> PathBuf {
         self.names.set(self.names.get() + 1);
-        self.work
-            .path()
-            .join(format!("{name}-{}", self.names.get()))
+        self.work.path().join(format!("{name}-{}", self.names.get()))
     }
 
     /// The reference server, storing what it acknowledges if asked to.
     pub fn start_raw(&self, stored: bool) -> Result<Server> {
         let addr = free_addr()?;
-        let mut args = vec![
-            OsString::from("raw"),
-            "--addr".into(),
-            addr.to_string().into(),
-        ];
+        let mut args = vec![OsString::from("raw"), "--addr".into(), addr.to_string().into()];
         args.extend(["--envelope".into(), self.place.envelope.to_string().into()]);
         if stored {
             args.extend(["--db".into(), self.fresh("raw.db").into()]);
         }
         let exe = std::env::current_exe()?;
-        self.start(exe.as_os_str(), &args, addr, |addr| {
-            TcpStream::connect_timeout(&addr, LOOK_EVERY).is_ok()
-        })
+        self.start(exe.as_os_str(), &args, addr, |addr| TcpStream::connect_timeout(&addr, LOOK_EVERY).is_ok())
     }
 
     /// The node on this data folder.
@@ -165,11 +150,7 @@ impl Bench {
             .spawn()
             .context("loadgen")?;
         let status = self.wait(child)?;
-        ensure!(
-            status.success(),
-            "loadgen: {status}; the server's log ends:\n{}",
-            tail(&server.log)
-        );
+        ensure!(status.success(), "loadgen: {status}; the server's log ends:\n{}", tail(&server.log));
         let text = std::fs::read_to_string(&out)?;
         let last = text.lines().last().context("loadgen said nothing")?;
         serde_json::from_str(last).context("loadgen's result")
@@ -208,11 +189,7 @@ impl Bench {
             if let Some(status) = server.child.try_wait()? {
                 bail!("{program:?} ended with {status}:\n{}", tail(&server.log));
             }
-            ensure!(
-                Instant::now() < end,
-                "{program:?} is not up:\n{}",
-                tail(&server.log)
-            );
+            ensure!(Instant::now() < end, "{program:?} is not up:\n{}", tail(&server.log));
             std::thread::sleep(LOOK_EVERY);
         }
         Ok(server)

@@ -17,11 +17,8 @@ pub fn node(bench: &Bench, which: Which) -> Result<Value> {
     let data = bench.fresh("data");
     std::fs::create_dir_all(&data)?;
     let people = bench.seed(&data, users(which, bench.quick()))?;
-    let result = if which == Which::Kill {
-        kill::run(bench, &data, &people)
-    } else {
-        generate(bench, which, &data, &people)
-    };
+    let result =
+        if which == Which::Kill { kill::run(bench, &data, &people) } else { generate(bench, which, &data, &people) };
     // Ten thousand users' data is not kept until the end of the run.
     let _ = std::fs::remove_dir_all(&data);
     result
@@ -30,16 +27,8 @@ pub fn node(bench: &Bench, which: Which) -> Result<Value> {
 fn generate(bench: &Bench, which: Which, data: &Path, people: &Path) -> Result<Value> {
     let rooms = bench.fresh("rooms.json");
     let (people, rooms) = (people.display().to_string(), rooms.display().to_string());
-    let mut args: Vec<String> = [
-        "--adapter",
-        "quckchat",
-        "--people",
-        &people,
-        "--rooms",
-        &rooms,
-    ]
-    .map(Into::into)
-    .into();
+    let mut args: Vec<String> =
+        ["--adapter", "quckchat", "--people", &people, "--rooms", &rooms].map(Into::into).into();
     args.extend(arguments(which, bench.quick()));
     // A node that has set up thousands of conversations has memory to spare; one that has just started
     // shows what the connections cost.

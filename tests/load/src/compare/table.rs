@@ -117,11 +117,7 @@ const FIGURES: [Figure; 7] = [
 ];
 
 fn thousands(n: f64) -> String {
-    if n < 1e6 {
-        format!("{:.1}k", n / 1e3)
-    } else {
-        format!("{:.2}M", n / 1e6)
-    }
+    if n < 1e6 { format!("{:.1}k", n / 1e3) } else { format!("{:.2}M", n / 1e6) }
 }
 
 fn kilobytes(n: f64) -> String {
@@ -135,11 +131,7 @@ fn seconds(n: f64) -> String {
 /// The table's lines, for what was measured.
 pub fn rows(measured: &Measured) -> Vec<Row> {
     let asked = |which| measured.raw.contains_key(&which) || measured.node.contains_key(&which);
-    let mut rows: Vec<Row> = FIGURES
-        .iter()
-        .filter(|f| asked(f.which))
-        .map(|f| f.row(measured))
-        .collect();
+    let mut rows: Vec<Row> = FIGURES.iter().filter(|f| asked(f.which)).map(|f| f.row(measured)).collect();
     rows.extend(measured.node.get(&Which::Slow).map(slow));
     rows.extend(measured.node.get(&Which::Kill).map(killed));
     rows
@@ -148,19 +140,11 @@ pub fn rows(measured: &Measured) -> Vec<Row> {
 /// The median over the rounds, if every round gave a figure.
 fn median(all: &BTreeMap<Which, Rounds>, which: Which, at: &str) -> Option<f64> {
     let figure = |one: &Result<Value, String>| one.as_ref().ok()?.pointer(at)?.as_f64();
-    let mut figures = all
-        .get(&which)?
-        .iter()
-        .map(figure)
-        .collect::<Option<Vec<f64>>>()?;
+    let mut figures = all.get(&which)?.iter().map(figure).collect::<Option<Vec<f64>>>()?;
     figures.sort_by(f64::total_cmp);
     let mid = figures.len() / 2;
     let upper = *figures.get(mid)?;
-    Some(if figures.len() % 2 == 1 {
-        upper
-    } else {
-        (figures[mid - 1] + upper) / 2.0
-    })
+    Some(if figures.len() % 2 == 1 { upper } else { (figures[mid - 1] + upper) / 2.0 })
 }
 
 impl Figure {
@@ -193,17 +177,12 @@ impl Figure {
 fn slow(rounds: &Rounds) -> Row {
     let result = rounds.first().and_then(|r| r.as_ref().ok());
     let figure = |at: &str| result?.pointer(at)?.as_f64();
-    let (without, with) = (
-        figure("/without/latency/p99_ms"),
-        figure("/with/latency/p99_ms"),
-    );
+    let (without, with) = (figure("/without/latency/p99_ms"), figure("/with/latency/p99_ms"));
     let grown = figure("/grown_with_bytes");
     let usual = figure("/grown_without_bytes").unwrap_or(0.0);
     let ratio = without.zip(with).map(|(without, with)| with / without);
     // Half a MB is what a heap's growth by chance comes to.
-    let bounded = figure("/queue_bytes")
-        .zip(grown)
-        .map(|(bound, grown)| grown <= bound + usual + 512.0 * KB);
+    let bounded = figure("/queue_bytes").zip(grown).map(|(bound, grown)| grown <= bound + usual + 512.0 * KB);
     let cell = |ms: Option<f64>| ms.map_or("-".to_owned(), |ms| format!("p99 {ms:.1} ms"));
     let growth = |bytes: f64| format!("+{:.1} MB", bytes / KB / KB);
     Row {
@@ -225,14 +204,7 @@ fn killed(rounds: &Rounds) -> Row {
     let result = rounds.first().and_then(|r| r.as_ref().ok());
     let count = |at: &str| result?.get(at)?.as_u64();
     let counts = ["missing", "withdrawn", "duplicated", "gaps", "acknowledged"].map(count);
-    let [
-        Some(missing),
-        Some(withdrawn),
-        Some(duplicated),
-        Some(gaps),
-        Some(all),
-    ] = counts
-    else {
+    let [Some(missing), Some(withdrawn), Some(duplicated), Some(gaps), Some(all)] = counts else {
         return Row {
             what: KILL,
             raw: String::new(),
@@ -251,16 +223,11 @@ fn killed(rounds: &Rounds) -> Row {
         ratio: None,
         must: "0, 0, 0",
         aim: "",
-        verdict: if clean {
-            Verdict::Must
-        } else {
-            Verdict::Missed
-        },
+        verdict: if clean { Verdict::Must } else { Verdict::Missed },
     }
 }
 
-const KILL: &str =
-    "SIGKILL under load, restart: acknowledged messages missing, duplicated, `seq` gaps";
+const KILL: &str = "SIGKILL under load, restart: acknowledged messages missing, duplicated, `seq` gaps";
 
 impl Row {
     /// Whether this line should fail the run.
@@ -271,9 +238,7 @@ impl Row {
 
 /// The table and its notes.
 pub fn markdown(rows: &[Row], notes: &[String]) -> String {
-    let mut out = String::from(
-        "| what | raw | node | ratio | must | aim | |\n|---|---|---|---|---|---|---|\n",
-    );
+    let mut out = String::from("| what | raw | node | ratio | must | aim | |\n|---|---|---|---|---|---|---|\n");
     for row in rows {
         let verdict = match row.verdict {
             Verdict::Aim => "aim reached",
@@ -283,18 +248,8 @@ pub fn markdown(rows: &[Row], notes: &[String]) -> String {
             Verdict::Reference => "reference only",
         };
         let ratio = row.ratio.map_or(String::new(), |r| format!("{r:.2}"));
-        let Row {
-            what,
-            raw,
-            node,
-            must,
-            aim,
-            ..
-        } = row;
-        let _ = writeln!(
-            out,
-            "| {what} | {raw} | {node} | {ratio} | {must} | {aim} | {verdict} |"
-        );
+        let Row { what, raw, node, must, aim, .. } = row;
+        let _ = writeln!(out, "| {what} | {raw} | {node} | {ratio} | {must} | {aim} | {verdict} |");
     }
     for note in notes {
         let _ = write!(out, "\n- {note}");

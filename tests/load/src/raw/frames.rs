@@ -30,24 +30,13 @@ pub struct ClientFrame {
 /// The masked frame at the front of `b`, if it is whole; frames above 64 KiB are not read.
 pub fn client_frame(b: &[u8]) -> Option<ClientFrame> {
     let (head, len) = match *b.get(1)? & 0x7f {
-        126 => (
-            4,
-            u16::from_be_bytes(b.get(2..4)?.try_into().ok()?) as usize,
-        ),
+        126 => (4, u16::from_be_bytes(b.get(2..4)?.try_into().ok()?) as usize),
         127 => return None,
         n => (2, n as usize),
     };
     let used = head + 4 + len;
     let mask = b.get(head..head + 4)?;
     let masked = b.get(head + 4..used)?;
-    let payload = masked
-        .iter()
-        .enumerate()
-        .map(|(i, x)| x ^ mask[i & 3])
-        .collect();
-    Some(ClientFrame {
-        payload,
-        used,
-        op: b[0] & 0xf,
-    })
+    let payload = masked.iter().enumerate().map(|(i, x)| x ^ mask[i & 3]).collect();
+    Some(ClientFrame { payload, used, op: b[0] & 0xf })
 }

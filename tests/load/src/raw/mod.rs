@@ -106,14 +106,9 @@ impl Server {
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
         let mut listener = TcpListener::from_std(socket.into());
-        poll.registry()
-            .register(&mut listener, LISTENER, Interest::READABLE)?;
+        poll.registry().register(&mut listener, LISTENER, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
-        let store = cli
-            .db
-            .as_ref()
-            .map(|path| Store::open(path, &cli.synchronous))
-            .transpose()?;
+        let store = cli.db.as_ref().map(|path| Store::open(path, &cli.synchronous)).transpose()?;
         Ok(Server {
             poll,
             listener,
@@ -144,15 +139,8 @@ impl Server {
                 self.conns.push(None);
                 self.conns.len() - 1
             });
-            self.poll
-                .registry()
-                .register(&mut stream, Token(t), Interest::READABLE)?;
-            self.conns[t] = Some(Conn {
-                stream,
-                user: None,
-                inbox: vec![],
-                out: vec![],
-            });
+            self.poll.registry().register(&mut stream, Token(t), Interest::READABLE)?;
+            self.conns[t] = Some(Conn { stream, user: None, inbox: vec![], out: vec![] });
         }
     }
 
@@ -192,14 +180,8 @@ impl Server {
             return;
         };
         let head = String::from_utf8_lossy(&conn.inbox[..end]).into_owned();
-        let user = head
-            .split("?u=")
-            .nth(1)
-            .and_then(|s| s.split(' ').next()?.parse().ok());
-        let key = head
-            .lines()
-            .find_map(|l| l.strip_prefix("Sec-WebSocket-Key: "))
-            .unwrap_or("");
+        let user = head.split("?u=").nth(1).and_then(|s| s.split(' ').next()?.parse().ok());
+        let key = head.lines().find_map(|l| l.strip_prefix("Sec-WebSocket-Key: ")).unwrap_or("");
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Accept: {}\r\n\r\n",
@@ -218,12 +200,7 @@ impl Server {
             return Ok(true);
         };
         let (mut at, mut open) = (0, true);
-        while let Some(ClientFrame {
-            mut payload,
-            used,
-            op,
-        }) = client_frame(&conn.inbox[at..])
-        {
+        while let Some(ClientFrame { mut payload, used, op }) = client_frame(&conn.inbox[at..]) {
             at += used;
             match (op, payload.first()) {
                 (8, _) => open = false,
@@ -250,12 +227,7 @@ impl Server {
             return Ok(());
         };
         let to = to.parse().unwrap_or(0);
-        let told = Told {
-            from,
-            id: id.to_owned(),
-            to,
-            body: body.to_owned(),
-        };
+        let told = Told { from, id: id.to_owned(), to, body: body.to_owned() };
         let (queue, waker) = (self.told.clone(), self.waker.clone());
         let tell = move |told| {
             let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -269,12 +241,7 @@ impl Server {
             return Ok(());
         };
         let (chat, author, body) = (to as i64, author as i64, told.body.clone());
-        store.put(Job {
-            chat,
-            author,
-            body,
-            done: Box::new(move || tell(told)),
-        })
+        store.put(Job { chat, author, body, done: Box::new(move || tell(told)) })
     }
 
     fn deliver_stored(&mut self) {
@@ -358,9 +325,7 @@ impl Conn {
         }
         self.write(&data, poll, t);
         if self.out.is_empty() {
-            let _ = poll
-                .registry()
-                .reregister(&mut self.stream, Token(t), Interest::READABLE);
+            let _ = poll.registry().reregister(&mut self.stream, Token(t), Interest::READABLE);
         }
     }
 }

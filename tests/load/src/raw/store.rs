@@ -30,9 +30,7 @@ impl Store {
     /// Opens or creates the file (WAL) and starts the writer.
     pub fn open(path: &Path, synchronous: &str) -> Result<Store> {
         let db = Connection::open(path)?;
-        db.execute_batch(&format!(
-            "PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; {SCHEMA}"
-        ))?;
+        db.execute_batch(&format!("PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous}; {SCHEMA}"))?;
         let (tx, rx) = channel();
         std::thread::spawn(move || {
             if let Err(e) = write(&db, &rx) {
@@ -57,11 +55,7 @@ fn write(db: &Connection, jobs: &Receiver<Job>) -> rusqlite::Result<()> {
         while let Some(job) = next {
             insert.execute((job.chat, job.author, &job.body))?;
             done.push(job.done);
-            next = if done.len() < MOST_PER_COMMIT {
-                jobs.try_recv().ok()
-            } else {
-                None
-            };
+            next = if done.len() < MOST_PER_COMMIT { jobs.try_recv().ok() } else { None };
         }
         db.execute_batch("COMMIT")?;
         done.drain(..).for_each(|told| told());

@@ -55,18 +55,13 @@ impl Fanout {
         }
         let trouble = fan.crowd.heard.trouble();
         // The search starts below the best flat-out rate.
-        let most = flat
-            .iter()
-            .filter_map(|f| f["messages_s"].as_f64())
-            .fold(2.0, f64::max);
+        let most = flat.iter().filter_map(|f| f["messages_s"].as_f64()).fold(2.0, f64::max);
         let (best, search) = self.highest(&mut fan, most * 0.6).await?;
         let rss = run.procs.rss();
         fan.crowd.scatter().await;
-        Ok(
-            json!({"scenario": "fanout", "subscribers": self.subs, "senders": self.senders,
+        Ok(json!({"scenario": "fanout", "subscribers": self.subs, "senders": self.senders,
             "size": self.size, "flat": flat, "sustained": best, "search": search,
-            "rss_mb": rss >> 20, "trouble": trouble}),
-        )
+            "rss_mb": rss >> 20, "trouble": trouble}))
     }
 
     /// The step with the highest rate that still had p99 under the limit (null if none had), and all steps.
@@ -89,11 +84,7 @@ impl Fanout {
             if bad.is_finite() && (bad - good) / bad < CLOSE_ENOUGH {
                 break;
             }
-            rate = if bad.is_infinite() {
-                rate * 1.35
-            } else {
-                (good + bad) / 2.0
-            };
+            rate = if bad.is_infinite() { rate * 1.35 } else { (good + bad) / 2.0 };
         }
         Ok((best, all))
     }
@@ -111,23 +102,10 @@ pub(super) struct Fan<'a> {
 }
 
 impl<'a> Fan<'a> {
-    pub(super) async fn new(
-        run: &'a Run,
-        subs: usize,
-        senders: usize,
-        size: usize,
-    ) -> Result<Fan<'a>> {
+    pub(super) async fn new(run: &'a Run, subs: usize, senders: usize, size: usize) -> Result<Fan<'a>> {
         let crowd = run.gather(subs).await?;
         let senders = senders.clamp(1, subs);
-        Ok(Fan {
-            run,
-            crowd,
-            senders,
-            size,
-            sent: 0,
-            text: String::new(),
-            frame: vec![],
-        })
+        Ok(Fan { run, crowd, senders, size, sent: 0, text: String::new(), frame: vec![] })
     }
 
     async fn gather_again(&mut self) -> Result<()> {
@@ -205,9 +183,7 @@ impl<'a> Fan<'a> {
                 self.send(heard.clock.nanos());
                 sent += 1;
             }
-            heard
-                .wake_at
-                .set((sent + 1).saturating_sub(window) * everyone);
+            heard.wake_at.set((sent + 1).saturating_sub(window) * everyone);
             let wait = Duration::from_millis(100);
             let _ = tokio::time::timeout(wait, heard.progress.notified()).await;
         }

@@ -47,11 +47,7 @@ impl Idle {
         crowd.scatter().await;
         if self.storm {
             let meter = Meter::start(&run.procs);
-            let at_once = Plan {
-                count: self.count,
-                parallel: self.count,
-                ..run.plan
-            };
+            let at_once = Plan { count: self.count, parallel: self.count, ..run.plan };
             let mut crowd = Crowd::gather(run.adapter.clone(), at_once).await?;
             let cpu = meter.read();
             tokio::time::sleep(CALM).await;

@@ -48,9 +48,7 @@ impl Pairs {
                 let (text, frame) = &mut *scratch.borrow_mut();
                 body(now, size, text);
                 frame.clear();
-                crowd
-                    .adapter
-                    .message(user, To::Peer(peer), sent.get(), text, frame);
+                crowd.adapter.message(user, To::Peer(peer), sent.get(), text, frame);
                 me.unacked.borrow_mut().push_back(now);
                 me.sender.send_raw(frame);
             })

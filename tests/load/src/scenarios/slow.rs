@@ -45,10 +45,7 @@ impl Slow {
         let others = self.subs - 1;
         let mut fan = Fan::new(run, others, 1, self.size).await?;
         let laggard_user = run.plan.first_user + others;
-        let target = Target {
-            recv_buffer: Some(RECV_BUFFER),
-            ..run.plan.target
-        };
+        let target = Target { recv_buffer: Some(RECV_BUFFER), ..run.plan.target };
         let laggard = Laggard::reading(run.adapter.login(target, laggard_user).await?);
         // So that what fills up once (caches, the allocator) has done so.
         fan.open_loop(self.rate, (self.secs / 4.0).min(5.0)).await;
@@ -70,12 +67,10 @@ impl Slow {
         };
         let trouble = fan.crowd.heard.trouble();
         fan.crowd.scatter().await;
-        Ok(
-            json!({"scenario": "slow", "subscribers": self.subs, "rate": self.rate, "size": self.size,
+        Ok(json!({"scenario": "slow", "subscribers": self.subs, "rate": self.rate, "size": self.size,
             "without": without, "with": with, "grown_without_bytes": grown_without,
             "grown_with_bytes": grown_with, "queue_bytes": run.adapter.queue_bytes(),
-            "laggard": fate, "trouble": trouble}),
-        )
+            "laggard": fate, "trouble": trouble}))
     }
 }
 
@@ -111,14 +106,7 @@ struct Reading {
 impl Laggard {
     fn reading(Login { client, ear }: Login) -> Reading {
         let sender = client.sender.clone();
-        let mut me = Laggard {
-            client,
-            ears: LaggardEars {
-                ear,
-                sender,
-                messages: 0,
-            },
-        };
+        let mut me = Laggard { client, ears: LaggardEars { ear, sender, messages: 0 } };
         let stop = Rc::new(Notify::new());
         let stopped = stop.clone();
         let task = tokio::task::spawn_local(async move {

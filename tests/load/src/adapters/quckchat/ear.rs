@@ -57,11 +57,7 @@ impl Ear for QuckchatEar {
 impl QuckchatEar {
     /// For a connection that is `ready` now. Where `own_counts`, the user's own messages are deliveries.
     pub fn new(user_id: &str, own_counts: bool) -> QuckchatEar {
-        QuckchatEar {
-            me: written_by(user_id),
-            own_counts,
-            received: 0,
-        }
+        QuckchatEar { me: written_by(user_id), own_counts, received: 0 }
     }
 
     fn seldom(&mut self, text: &[u8]) -> Incoming {
@@ -74,9 +70,7 @@ impl QuckchatEar {
             Some("heartbeat") => {
                 let answer = json!({"nonce": data["nonce"], "received": self.received});
                 Incoming::Reply {
-                    text: json!({"cmd": "heartbeat", "data": answer})
-                        .to_string()
-                        .into_bytes(),
+                    text: json!({"cmd": "heartbeat", "data": answer}).to_string().into_bytes(),
                     in_step: data["delivered"] == self.received,
                 }
             }
@@ -109,10 +103,7 @@ fn written_by(user_id: &str) -> Finder<'static> {
 /// Whether an event has a `rev` of its own; `data` has one too, but comes after.
 fn has_rev(text: &[u8]) -> bool {
     let head = &text[..text.len().min(HEAD)];
-    let end = FIND_DATA
-        .find(head)
-        .or_else(|| FIND_DATA.find(text))
-        .unwrap_or(text.len());
+    let end = FIND_DATA.find(head).or_else(|| FIND_DATA.find(text)).unwrap_or(text.len());
     FIND_REV.find(&text[..end]).is_some()
 }
 
@@ -138,16 +129,10 @@ mod tests {
     #[test]
     fn another_order_of_fields_means_the_same() {
         let event: Value = serde_json::from_str(EVENT).unwrap();
-        let sorted = format!(
-            r#"{{"data":{},"rev":9,"event":"message.created","conversationId":"c"}}"#,
-            event["data"]
-        );
+        let sorted = format!(r#"{{"data":{},"rev":9,"event":"message.created","conversationId":"c"}}"#, event["data"]);
         let mut bob = QuckchatEar::new("bob", false);
         assert_eq!(bob.hear(sorted.as_bytes()), Incoming::Delivery(42));
-        assert_eq!(
-            QuckchatEar::new("ann", false).hear(sorted.as_bytes()),
-            Incoming::Other
-        );
+        assert_eq!(QuckchatEar::new("ann", false).hear(sorted.as_bytes()), Incoming::Other);
         assert_eq!(bob.received, 1);
     }
 
@@ -168,16 +153,12 @@ mod tests {
 
     #[test]
     fn a_filled_gap_is_one_frame_and_many_deliveries() {
-        let item =
-            |text: &str, sender: &str| json!({"type": "message", "senderId": sender, "text": text});
+        let item = |text: &str, sender: &str| json!({"type": "message", "senderId": sender, "text": text});
         let gap = json!({"event": "conversation.changes", "conversationId": "c", "rev": 12, "data":
             {"fromRev": 9, "rev": 12, "items": [item("~ts:00000000000000000001~", "ann"), {"type": "participant"},
             item("~ts:00000000000000000002~", "bob"), item("~ts:00000000000000000003~", "ann")]}});
         let mut ear = QuckchatEar::new("bob", false);
-        assert_eq!(
-            ear.hear(gap.to_string().as_bytes()),
-            Incoming::Deliveries(vec![1, 3])
-        );
+        assert_eq!(ear.hear(gap.to_string().as_bytes()), Incoming::Deliveries(vec![1, 3]));
         assert_eq!(ear.received, 1);
     }
 
@@ -185,16 +166,10 @@ mod tests {
     fn a_reply_is_an_ack_only_if_it_says_ok() {
         let mut ear = QuckchatEar::new("bob", false);
         for (text, meaning) in [
-            (
-                r#"{"re":"c7","ok":{"message":{"text":"~ts:"},"duplicate":false}}"#,
-                Incoming::Ack,
-            ),
+            (r#"{"re":"c7","ok":{"message":{"text":"~ts:"},"duplicate":false}}"#, Incoming::Ack),
             (r#"{"re": "c7", "ok": {}}"#, Incoming::Ack),
             (r#"{"ok":{},"re":"c7"}"#, Incoming::Ack),
-            (
-                r#"{"re":"c7","error":{"code":"request.invalid","message":"ok"}}"#,
-                Incoming::Refused,
-            ),
+            (r#"{"re":"c7","error":{"code":"request.invalid","message":"ok"}}"#, Incoming::Refused),
             (r#"{"error":{"code":"x"},"re":"c7"}"#, Incoming::Refused),
             (r#"{"re":"c7","neither":1}"#, Incoming::Refused),
             (r#"{"re":"c7"#, Incoming::Refused),
@@ -208,18 +183,12 @@ mod tests {
     fn a_heartbeat_is_answered_with_the_count_and_a_difference_noticed() {
         let mut ear = QuckchatEar::new("bob", false);
         ear.hear(EVENT.as_bytes());
-        let beat = |delivered: u64| {
-            format!(r#"{{"event":"heartbeat","data":{{"nonce":"n1","delivered":{delivered}}}}}"#)
-        };
+        let beat =
+            |delivered: u64| format!(r#"{{"event":"heartbeat","data":{{"nonce":"n1","delivered":{delivered}}}}}"#);
         for (delivered, same) in [(1, true), (2, false)] {
-            let Incoming::Reply { text, in_step } = ear.hear(beat(delivered).as_bytes()) else {
-                panic!("no reply")
-            };
+            let Incoming::Reply { text, in_step } = ear.hear(beat(delivered).as_bytes()) else { panic!("no reply") };
             let reply: Value = serde_json::from_slice(&text).unwrap();
-            assert_eq!(
-                reply,
-                json!({"cmd": "heartbeat", "data": {"nonce": "n1", "received": 1}})
-            );
+            assert_eq!(reply, json!({"cmd": "heartbeat", "data": {"nonce": "n1", "received": 1}}));
             assert_eq!(in_step, same);
         }
     }

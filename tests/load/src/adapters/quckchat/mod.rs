@@ -84,9 +84,7 @@ struct Limits {
 impl Quckchat {
     /// Reads the people; connects to nothing yet.
     pub fn new(options: Options) -> Result<Quckchat> {
-        let people = options
-            .people
-            .context("quckchat needs --people, the output of `admin seed`")?;
+        let people = options.people.context("quckchat needs --people, the output of `admin seed`")?;
         Ok(Quckchat(Rc::new(Inner {
             path: options.path,
             people: people::read(&people)?,
@@ -112,11 +110,7 @@ impl Adapter for Quckchat {
         inner.own_counts.set(matches!(rooms, Rooms::One(_)));
         let (Rooms::One(users) | Rooms::Pairs(users)) = rooms;
         let there = inner.people.len();
-        ensure!(
-            users.end <= there,
-            "{} users are needed, {there} were seeded",
-            users.end
-        );
+        ensure!(users.end <= there, "{} users are needed, {there} were seeded", users.end);
         if let Some(file) = inner.rooms_file.as_ref().filter(|file| file.exists()) {
             *inner.conversations.borrow_mut() = serde_json::from_slice(&std::fs::read(file)?)?;
             return Ok(());
@@ -153,19 +147,12 @@ impl Adapter for Quckchat {
             let revs: Vec<(&String, &u64)> = known.revs.iter().collect();
             json!({"known": revs, "userRev": known.user_rev})
         });
-        let (login, heads) = self
-            .0
-            .online(target, user, known.unwrap_or(json!({})))
-            .await?;
+        let (login, heads) = self.0.online(target, user, known.unwrap_or(json!({}))).await?;
         let mut all = self.0.known.borrow_mut();
         let known = all.entry(user).or_default();
         for page in heads {
             known.user_rev = page.user_rev.or(known.user_rev);
-            known.revs.extend(
-                page.heads
-                    .into_iter()
-                    .map(|h| (h.conversation_id, h.last_rev)),
-            );
+            known.revs.extend(page.heads.into_iter().map(|h| (h.conversation_id, h.last_rev)));
             if let Some(limits) = page.limits {
                 self.0.queue_bytes.set(limits.queue_bytes);
             }
@@ -175,10 +162,7 @@ impl Adapter for Quckchat {
 
     fn message(&self, user: usize, _: To, id: u64, body: &str, out: &mut Vec<u8>) {
         let conversations = self.0.conversations.borrow();
-        let conversation = conversations
-            .get(user)
-            .and_then(Option::as_deref)
-            .unwrap_or("");
+        let conversation = conversations.get(user).and_then(Option::as_deref).unwrap_or("");
         let client_id = uuid::Uuid::now_v7();
         let mut text = self.0.scratch.borrow_mut();
         text.clear();
@@ -198,19 +182,10 @@ impl Adapter for Quckchat {
 impl Inner {
     async fn one_room(&self, target: Target, users: std::ops::Range<usize>) -> Result<()> {
         let owner = &self.people[users.start];
-        let others: Vec<_> = self.people[users.clone()][1..]
-            .iter()
-            .map(|p| &p.user_id)
-            .collect();
+        let others: Vec<_> = self.people[users.clone()][1..].iter().map(|p| &p.user_id).collect();
         let body = json!({"kind": "group", "name": "load", "participantIds": others});
         let path = "/api/v1/conversations";
-        let dial = Dial {
-            addr: target.addr,
-            lane: 0,
-            path,
-            headers: "",
-            recv_buffer: None,
-        };
+        let dial = Dial { addr: target.addr, lane: 0, path, headers: "", recv_buffer: None };
         let (mut status, mut answer) = (0, Value::Null);
         for _ in 0..TRIES {
             (status, answer) = http::post(&dial, &owner.access_token, &body).await?;
@@ -219,9 +194,7 @@ impl Inner {
             }
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        let id = answer["id"]
-            .as_str()
-            .with_context(|| format!("no group: {status} {answer}"))?;
+        let id = answer["id"].as_str().with_context(|| format!("no group: {status} {answer}"))?;
         for user in users {
             self.conversations.borrow_mut()[user] = Some(id.to_owned());
         }
@@ -251,33 +224,17 @@ impl Inner {
     }
 
     /// Connects and says hello with `extra` fields; what `ready`, and `heads` after it, told.
-    async fn online(
-        &self,
-        target: Target,
-        user: usize,
-        extra: Value,
-    ) -> Result<(Login, Vec<Heads>)> {
-        let person = self
-            .people
-            .get(user)
-            .with_context(|| format!("user {user} is not seeded"))?;
+    async fn online(&self, target: Target, user: usize, extra: Value) -> Result<(Login, Vec<Heads>)> {
+        let person = self.people.get(user).with_context(|| format!("user {user} is not seeded"))?;
         let headers = format!("Authorization: Bearer {}\r\n", person.access_token);
         let Target { addr, recv_buffer } = target;
-        let dial = Dial {
-            addr,
-            lane: user,
-            path: &self.path,
-            headers: &headers,
-            recv_buffer,
-        };
+        let dial = Dial { addr, lane: user, path: &self.path, headers: &headers, recv_buffer };
         let mut client = Client::upgrade(&dial).await?;
         let mut data = json!({"client": {"name": "load", "version": "1", "platform": "rust"}});
         if let (Some(data), Value::Object(extra)) = (data.as_object_mut(), extra) {
             data.extend(extra.into_iter().filter(|(_, value)| !value.is_null()));
         }
-        client
-            .sender
-            .send_text(json!({"cmd": "hello", "data": data}).to_string().as_bytes());
+        client.sender.send_text(json!({"cmd": "hello", "data": data}).to_string().as_bytes());
         let mut pages: Vec<Heads> = vec![];
         let mut others = vec![];
         while pages.last().is_none_or(|page| page.more) {
@@ -294,13 +251,7 @@ impl Inner {
         }
         client.put_back(others);
         let ear = QuckchatEar::new(&person.user_id, self.own_counts.get());
-        Ok((
-            Login {
-                client,
-                ear: Box::new(ear),
-            },
-            pages,
-        ))
+        Ok((Login { client, ear: Box::new(ear) }, pages))
     }
 }
 

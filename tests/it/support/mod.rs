@@ -1,0 +1,69 @@
+//! What stories stand on: databases, nodes, people with their devices, and a clock.
+//! Never an assertion of a story's own.
+
+pub mod answer;
+pub mod clock;
+pub mod node;
+pub mod person;
+pub mod process;
+pub mod replica;
+pub mod socket;
+pub mod speech;
+pub mod stage;
+pub mod wire;
+
+pub use actors::protocol::ErrorCode;
+pub use entities::{ConversationId, MessageId, UserId};
+pub use node::{Fleet, Node};
+pub use person::Person;
+pub use replica::Replica;
+pub use serde_json::{Value, json};
+pub use socket::{Manner, Socket};
+pub use speech::{Door, Speaks};
+pub use stage::Stage;
+pub use std::time::Duration;
+pub use wire::{Dial, Wire};
+
+/// What takes longer than this does not happen any more. No story waits for it to pass.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Awaits what must happen; fails saying what did not.
+pub async fn within<T>(happening: impl Future<Output = T>, what: &str) -> T {
+    match tokio::time::timeout(PATIENCE, happening).await {
+        Ok(happened) => happened,
+        Err(_) => panic!("waited in vain for {what}"),
+    }
+}
+
+pub const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+pub const fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// A story that is told twice: on SQLite and on PostgreSQL.
+macro_rules! stories {
+    ($($(#[$about:meta])* async fn $name:ident($stage:ident: Stage) $story:block)+) => {$(
+        $(#[$about])*
+        mod $name {
+            #[allow(unused_imports, reason = "not every story uses all of its file")]
+            use super::*;
+
+            async fn story($stage: Stage) $story
+
+            #[actix_web::test]
+            async fn on_sqlite() {
+                Stage::on_sqlite().await.play(story).await;
+            }
+
+            #[actix_web::test]
+            async fn on_postgres() {
+                if let Some(stage) = Stage::on_postgres().await {
+                    stage.play(story).await;
+                }
+            }
+        }
+    )+};
+}

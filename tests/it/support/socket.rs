@@ -1,0 +1,270 @@
+//! A well-behaved client's socket: it says hello, keeps what it hears, and answers heartbeats.
+//! Never a state of its own beyond that: see `replica`.
+
+use super::answer::Answer;
+use super::wire::Wire;
+use super::{Speaks, UserId, within};
+use actix_web::rt::task::JoinHandle;
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, Notify};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+
+/// How a socket answers heartbeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Manner {
+    /// With the number of events that it heard.
+    Truthful,
+    /// With one more.
+    Mistaken,
+    /// Not at all.
+    Silent,
+}
+
+/// An open socket that has heard `ready`.
+#[derive(Clone)]
+pub struct Socket {
+    shared: Rc<Shared>,
+    _reader: Rc<Reader>,
+    /// The `data` of `ready`.
+    pub ready: Value,
+    /// Who is behind it.
+    pub user: UserId,
+}
+
+struct Shared {
+    sink: Mutex<SplitSink<WebSocketStream<TcpStream>, Message>>,
+    /// Every text frame since `ready`, in order.
+    heard: RefCell<Vec<Value>>,
+    /// Which of them a story has taken.
+    taken: RefCell<BTreeSet<usize>>,
+    /// Events with a `rev`.
+    numbered: Cell<u64>,
+    pings: Cell<u64>,
+    closed: Cell<Option<u16>>,
+    ended: Cell<bool>,
+    manner: Cell<Manner>,
+    commands: Cell<u64>,
+    arrived: Notify,
+}
+
+/// Reads until the socket is dropped.
+struct Reader(JoinHandle<()>);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Socket {
+    /// Says hello on a wire and awaits `ready`.
+    pub async fn begin(mut wire: Wire, hello: Value) -> Socket {
+        let ready = wire.is_ready(hello).await;
+        let user = ready["user"]["id"].as_str().unwrap().parse().unwrap();
+        let (sink, stream) = wire.stream.split();
+        let shared = Rc::new(Shared {
+            sink: Mutex::new(sink),
+            heard: RefCell::default(),
+            taken: RefCell::default(),
+            numbered: Cell::new(0),
+            pings: Cell::new(0),
+            closed: Cell::new(None),
+            ended: Cell::new(false),
+            manner: Cell::new(Manner::Truthful),
+            commands: Cell::new(0),
+            arrived: Notify::new(),
+        });
+        let reader = actix_web::rt::spawn(read(shared.clone(), stream));
+        Socket { shared, _reader: Rc::new(Reader(reader)), ready, user }
+    }
+
+    /// Answers heartbeats so from now on.
+    pub fn answers(&self, manner: Manner) {
+        self.shared.manner.set(manner);
+    }
+
+    /// Sends a command without awaiting its reply; gives the id that `reply` wants.
+    pub async fn begins(&self, command: &str, data: Value) -> String {
+        let id = format!("c{}", self.shared.commands.replace(self.shared.commands.get() + 1));
+        self.says(json!({ "id": id, "cmd": command, "data": data })).await;
+        id
+    }
+
+    /// Sends any frame.
+    pub async fn says(&self, frame: Value) {
+        self.shared.say(frame).await;
+    }
+
+    /// The reply to a command.
+    pub async fn reply(&self, id: &str) -> Answer {
+        let frame = self.takes(&format!("the reply to {id}"), |frame| frame["re"] == id).await;
+        let result = match frame.get("ok") {
+            Some(ok) => Ok(ok.clone()),
+            None => Err(frame["error"].clone()),
+        };
+        Answer { status: None, result }
+    }
+
+    /// The first event of this name that was not taken yet.
+    pub async fn hears(&self, event: &str) -> Value {
+        self.takes(event, |frame| frame["event"] == event).await
+    }
+
+    /// The first event of this name that fits and was not taken yet.
+    pub async fn hears_that(&self, event: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        self.takes(event, |frame| frame["event"] == event && fits(frame)).await
+    }
+
+    /// A message with this text, as it was told.
+    pub async fn hears_said(&self, text: &str) -> Value {
+        self.takes(&format!("{text:?} to be said"), |frame| {
+            frame["event"] == "message.created" && frame["data"]["text"] == text
+        })
+        .await
+    }
+
+    /// The first frame that fits and was not taken yet.
+    pub async fn takes(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let found = async {
+            loop {
+                let arrived = self.shared.arrived.notified();
+                let found = self.shared.take(&fits);
+                if let Some(frame) = found {
+                    return frame;
+                }
+                if self.shared.ended.get() {
+                    panic!(
+                        "closed with {:?} while waiting for {what}; heard {:#?}",
+                        self.shared.closed.get(),
+                        self.heard()
+                    );
+                }
+                arrived.await;
+            }
+        };
+        match tokio::time::timeout(super::PATIENCE, found).await {
+            Ok(frame) => frame,
+            Err(_) => panic!("waited in vain for {what}; heard {:#?}", self.heard()),
+        }
+    }
+
+    /// Everything heard since `ready`, taken or not.
+    pub fn heard(&self) -> Vec<Value> {
+        self.shared.heard.borrow().clone()
+    }
+
+    /// The events heard so far of a conversation, in order.
+    pub fn heard_of(&self, conversation: impl ToString) -> Vec<Value> {
+        let id = conversation.to_string();
+        self.heard().into_iter().filter(|frame| frame["conversationId"] == *id).collect()
+    }
+
+    /// Whether an event of this name was heard so far.
+    pub fn has_heard(&self, event: &str) -> bool {
+        self.shared.heard.borrow().iter().any(|frame| frame["event"] == event)
+    }
+
+    /// How many WebSocket pings came.
+    pub fn pings(&self) -> u64 {
+        self.shared.pings.get()
+    }
+
+    /// Awaits the node's close; gives its code.
+    pub async fn is_closed(&self) -> u16 {
+        let closed = async {
+            loop {
+                let arrived = self.shared.arrived.notified();
+                if self.shared.ended.get() {
+                    return self.shared.closed.get();
+                }
+                arrived.await;
+            }
+        };
+        within(closed, "the node to close").await.expect("a close code")
+    }
+
+    /// Whether the connection is still there, as far as is known.
+    pub fn is_open(&self) -> bool {
+        !self.shared.ended.get()
+    }
+
+    /// Closes as clients do.
+    pub async fn hangs_up(self) {
+        let _ = self.shared.sink.lock().await.send(Message::Close(None)).await;
+        self.is_ended().await;
+    }
+
+    async fn is_ended(&self) {
+        let ended = async {
+            loop {
+                let arrived = self.shared.arrived.notified();
+                if self.shared.ended.get() {
+                    return;
+                }
+                arrived.await;
+            }
+        };
+        within(ended, "the connection to end").await;
+    }
+
+    /// Awaits that the node has taken everything that this socket said so far.
+    pub async fn is_served(&self) {
+        self.calls("users.getProfile", json!({ "userId": "me" })).await.ok();
+    }
+}
+
+impl Speaks for Socket {
+    async fn calls(&self, command: &str, data: Value) -> Answer {
+        let id = self.begins(command, data).await;
+        self.reply(&id).await
+    }
+}
+
+impl Shared {
+    async fn say(&self, frame: Value) {
+        // A socket that the node is closing takes nothing any more; the story will see that.
+        let _ = self.sink.lock().await.send(Message::text(frame.to_string())).await;
+    }
+
+    fn take(&self, fits: impl Fn(&Value) -> bool) -> Option<Value> {
+        let mut taken = self.taken.borrow_mut();
+        let heard = self.heard.borrow();
+        let at = (0..heard.len()).find(|at| !taken.contains(at) && fits(&heard[*at]))?;
+        taken.insert(at);
+        Some(heard[at].clone())
+    }
+
+    async fn hear(&self, frame: Value) {
+        if frame["event"] == "heartbeat" {
+            let received = self.numbered.get() + u64::from(self.manner.get() == Manner::Mistaken);
+            if self.manner.get() != Manner::Silent {
+                let data = json!({ "nonce": frame["data"]["nonce"], "received": received });
+                self.say(json!({ "cmd": "heartbeat", "data": data })).await;
+            }
+        } else if frame.get("event").is_some() && frame.get("rev").is_some() {
+            self.numbered.set(self.numbered.get() + 1);
+        }
+        self.heard.borrow_mut().push(frame);
+    }
+}
+
+async fn read(shared: Rc<Shared>, mut stream: SplitStream<WebSocketStream<TcpStream>>) {
+    while let Some(Ok(message)) = stream.next().await {
+        match message {
+            Message::Text(text) => shared.hear(serde_json::from_str(&text).unwrap()).await,
+            Message::Ping(_) => shared.pings.set(shared.pings.get() + 1),
+            Message::Close(frame) => shared.closed.set(frame.map(|frame| frame.code.into())),
+            _ => {}
+        }
+        shared.arrived.notify_waiters();
+    }
+    shared.ended.set(true);
+    shared.arrived.notify_waiters();
+}

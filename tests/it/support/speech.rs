@@ -1,0 +1,239 @@
+//! Commands by name, by whichever door: where REST has each, and the verbs of a story.
+//! Never a check of the answer.
+
+use super::answer::Answer;
+use super::{ConversationId, MessageId, Person, Socket, UserId};
+use serde_json::{Map, Value, json};
+
+/// A command's place in REST: method and path, with the fields that stand in the path.
+const ROUTES: &[(&str, &str, &str)] = &[
+    ("auth.sendOtp", "POST", "/auth/send-otp"),
+    ("auth.verifyOtp", "POST", "/auth/verify-otp"),
+    ("auth.refreshToken", "POST", "/auth/refresh"),
+    ("auth.logout", "POST", "/auth/logout"),
+    ("users.getProfile", "GET", "/users/{userId}"),
+    ("users.updateProfile", "PATCH", "/users/{userId}"),
+    ("users.search", "GET", "/users"),
+    ("users.changes", "GET", "/users/me/changes"),
+    ("conversations.create", "POST", "/conversations"),
+    ("conversations.getByUser", "GET", "/conversations"),
+    ("conversations.get", "GET", "/conversations/{conversationId}"),
+    ("conversations.update", "PATCH", "/conversations/{conversationId}"),
+    ("conversations.updateMine", "PATCH", "/conversations/{conversationId}/mine"),
+    ("conversations.leave", "POST", "/conversations/{conversationId}/leave"),
+    ("conversations.transferOwnership", "POST", "/conversations/{conversationId}/owner"),
+    ("conversations.listParticipants", "GET", "/conversations/{conversationId}/participants"),
+    ("conversations.addParticipant", "POST", "/conversations/{conversationId}/participants"),
+    ("conversations.setRole", "PATCH", "/conversations/{conversationId}/participants/{userId}"),
+    ("conversations.removeParticipant", "DELETE", "/conversations/{conversationId}/participants/{userId}"),
+    ("messages.send", "POST", "/conversations/{conversationId}/messages"),
+    ("messages.getByConversation", "GET", "/conversations/{conversationId}/messages"),
+    ("messages.changes", "GET", "/conversations/{conversationId}/changes"),
+    ("messages.markRead", "POST", "/conversations/{conversationId}/read"),
+    ("messages.markDelivered", "POST", "/conversations/{conversationId}/delivered"),
+    ("messages.get", "GET", "/messages/{messageId}"),
+    ("messages.edit", "PATCH", "/messages/{messageId}"),
+    ("messages.delete", "DELETE", "/messages/{messageId}"),
+    ("messages.addReaction", "PUT", "/messages/{messageId}/reactions/{emoji}"),
+    ("messages.removeReaction", "DELETE", "/messages/{messageId}/reactions/{emoji}"),
+    ("presence.get", "GET", "/presence"),
+    ("presence.set", "PUT", "/presence"),
+];
+
+/// A request of REST.
+pub struct Request {
+    pub method: &'static str,
+    /// Path and query, below `/api/v1`.
+    pub path: String,
+    pub body: Option<Value>,
+}
+
+impl Request {
+    /// The request that says this command.
+    pub fn of(command: &str, data: Value) -> Request {
+        let (_, method, pattern) = ROUTES.iter().find(|(name, _, _)| *name == command).expect(command);
+        let Value::Object(mut fields) = data else { panic!("{command} takes an object") };
+        let mut path = String::new();
+        for part in pattern.split('/').skip(1) {
+            path.push('/');
+            match part.strip_prefix('{').and_then(|part| part.strip_suffix('}')) {
+                Some(field) => path.push_str(&encoded(&plain(&fields.remove(field).expect(field)))),
+                None => path.push_str(part),
+            }
+        }
+        if *method == "GET" {
+            path.push_str(&query(&fields));
+            return Request { method, path, body: None };
+        }
+        let bodiless = fields.is_empty() && (*method == "DELETE" || *method == "PUT" || pattern.ends_with("/leave"));
+        Request { method, path, body: (!bodiless).then_some(Value::Object(fields)) }
+    }
+}
+
+fn query(fields: &Map<String, Value>) -> String {
+    let pairs: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", encoded(&plain(value)))).collect();
+    if pairs.is_empty() { String::new() } else { format!("?{}", pairs.join("&")) }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(plain).collect::<Vec<_>>().join(","),
+        other => other.to_string(),
+    }
+}
+
+/// Percent-encoded as a part of a path or a query.
+pub fn encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+/// Whoever can say commands: a person by REST, or one of their sockets.
+pub trait Speaks {
+    /// Says a command and awaits the answer.
+    async fn calls(&self, command: &str, data: Value) -> Answer;
+
+    async fn sends(&self, to: ConversationId, text: &str) -> Answer {
+        let client_id = format!("{:x}", fresh());
+        self.sends_as(to, text, &client_id).await
+    }
+
+    async fn sends_as(&self, to: ConversationId, text: &str, client_id: &str) -> Answer {
+        self.calls("messages.send", json!({ "conversationId": to, "text": text, "clientId": client_id })).await
+    }
+
+    /// Sends what must go through; gives the message.
+    async fn says_in(&self, to: ConversationId, text: &str) -> Value {
+        self.sends(to, text).await.ok()["message"].clone()
+    }
+
+    async fn edits(&self, message: MessageId, text: &str) -> Answer {
+        self.calls("messages.edit", json!({ "messageId": message, "text": text })).await
+    }
+
+    async fn deletes(&self, message: MessageId) -> Answer {
+        self.calls("messages.delete", json!({ "messageId": message })).await
+    }
+
+    async fn reacts(&self, message: MessageId, emoji: &str) -> Answer {
+        self.calls("messages.addReaction", json!({ "messageId": message, "emoji": emoji })).await
+    }
+
+    async fn takes_back(&self, message: MessageId, emoji: &str) -> Answer {
+        self.calls("messages.removeReaction", json!({ "messageId": message, "emoji": emoji })).await
+    }
+
+    async fn reads(&self, conversation: ConversationId, seq: i64) -> Answer {
+        self.calls("messages.markRead", json!({ "conversationId": conversation, "seq": seq })).await
+    }
+
+    async fn receives(&self, conversation: ConversationId, seq: i64) -> Answer {
+        self.calls("messages.markDelivered", json!({ "conversationId": conversation, "seq": seq })).await
+    }
+
+    async fn looks_at(&self, message: MessageId) -> Answer {
+        self.calls("messages.get", json!({ "messageId": message })).await
+    }
+
+    async fn opens(&self, conversation: ConversationId) -> Answer {
+        self.calls("conversations.get", json!({ "conversationId": conversation })).await
+    }
+
+    async fn history(&self, conversation: ConversationId) -> Answer {
+        self.calls("messages.getByConversation", json!({ "conversationId": conversation, "limit": 100 })).await
+    }
+
+    async fn changes(&self, conversation: ConversationId, after_rev: i64) -> Answer {
+        let data = json!({ "conversationId": conversation, "afterRev": after_rev, "limit": 100 });
+        self.calls("messages.changes", data).await
+    }
+
+    async fn own_changes(&self, after_user_rev: i64) -> Answer {
+        self.calls("users.changes", json!({ "afterUserRev": after_user_rev, "limit": 100 })).await
+    }
+
+    async fn adds(&self, whom: &[&Person], to: ConversationId) -> Answer {
+        let ids: Vec<UserId> = whom.iter().map(|person| person.id).collect();
+        self.calls("conversations.addParticipant", json!({ "conversationId": to, "userIds": ids })).await
+    }
+
+    async fn removes(&self, whom: &Person, from: ConversationId) -> Answer {
+        self.calls("conversations.removeParticipant", json!({ "conversationId": from, "userId": whom.id })).await
+    }
+
+    async fn leaves(&self, conversation: ConversationId) -> Answer {
+        self.calls("conversations.leave", json!({ "conversationId": conversation })).await
+    }
+
+    async fn makes(&self, whom: &Person, role: &str, within: ConversationId) -> Answer {
+        let data = json!({ "conversationId": within, "userId": whom.id, "role": role });
+        self.calls("conversations.setRole", data).await
+    }
+
+    async fn hands_over(&self, conversation: ConversationId, to: &Person) -> Answer {
+        let data = json!({ "conversationId": conversation, "userId": to.id });
+        self.calls("conversations.transferOwnership", data).await
+    }
+
+    async fn renames(&self, conversation: ConversationId, name: &str) -> Answer {
+        self.calls("conversations.update", json!({ "conversationId": conversation, "name": name })).await
+    }
+
+    async fn creates(&self, kind: &str, with: &[&Person]) -> Answer {
+        let ids: Vec<UserId> = with.iter().map(|person| person.id).collect();
+        self.calls("conversations.create", json!({ "kind": kind, "participantIds": ids })).await
+    }
+
+    /// The private conversation with somebody.
+    async fn meets(&self, whom: &Person) -> ConversationId {
+        id_of(&self.creates("private", &[whom]).await.ok())
+    }
+
+    async fn creates_group(&self, name: &str, with: &[&Person]) -> ConversationId {
+        let ids: Vec<UserId> = with.iter().map(|person| person.id).collect();
+        let data = json!({ "kind": "group", "name": name, "participantIds": ids });
+        id_of(&self.calls("conversations.create", data).await.ok())
+    }
+}
+
+/// The id of a conversation, message or user.
+#[track_caller]
+pub fn id_of<T: std::str::FromStr<Err: std::fmt::Debug>>(view: &Value) -> T {
+    view["id"].as_str().unwrap_or_else(|| panic!("no id: {view}")).parse().unwrap()
+}
+
+/// A number that was not given before.
+pub fn fresh() -> u64 {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static GIVEN: AtomicU64 = AtomicU64::new(1);
+    GIVEN.fetch_add(1, Ordering::Relaxed)
+}
+
+/// A person at one of the doors.
+pub enum Door {
+    Rest(Person),
+    Socket(Socket),
+}
+
+impl Speaks for Door {
+    async fn calls(&self, command: &str, data: Value) -> Answer {
+        match self {
+            Door::Rest(person) => person.calls(command, data).await,
+            Door::Socket(socket) => socket.calls(command, data).await,
+        }
+    }
+}
+
+impl Door {
+    /// For a message of a failing story.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Door::Rest(_) => "REST",
+            Door::Socket(_) => "socket",
+        }
+    }
+}

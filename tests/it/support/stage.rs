@@ -1,0 +1,141 @@
+//! Where a story is told: a database of its own, and whatever runs on it, cleared away afterwards however it ends.
+//! Never a person.
+
+use actors::clock::random_bytes;
+use entities::{Db, Options};
+use futures_util::FutureExt;
+use quckchat::config::Config;
+use quckchat::node;
+use sea_orm::ConnectionTrait;
+use std::cell::{Cell, RefCell};
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::rc::Rc;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// Names the maintenance database of a PostgreSQL server. `tests/run` sets it.
+const POSTGRES: &str = "QUCKCHAT_TEST_POSTGRES";
+
+/// One story's database and nodes.
+#[derive(Clone)]
+pub struct Stage(Rc<Inner>);
+
+struct Inner {
+    folder: TempDir,
+    /// Empty is SQLite in the folder.
+    url: String,
+    server: Option<(Db, String)>,
+    nodes: RefCell<Vec<Option<node::Node>>>,
+    people: Cell<u32>,
+}
+
+impl Stage {
+    pub async fn on_sqlite() -> Stage {
+        Stage::new(String::new(), None)
+    }
+
+    /// Says so on stderr where there is no server.
+    pub async fn on_postgres() -> Option<Stage> {
+        #[expect(clippy::disallowed_methods, reason = "the test runner says where its server is")]
+        let Ok(url) = std::env::var(POSTGRES) else {
+            eprintln!("not told on PostgreSQL: {POSTGRES} is not set");
+            return None;
+        };
+        let server = Db::open(&Options { max_connections: 1, ..Options::new(&url) }).await.unwrap();
+        let mut name = [0; 8];
+        random_bytes(&mut name);
+        let name = format!("story_{:x}", u64::from_le_bytes(name));
+        server.write().execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
+        let (base, _) = url.rsplit_once('/').unwrap();
+        Some(Stage::new(format!("{base}/{name}"), Some((server, name))))
+    }
+
+    fn new(url: String, server: Option<(Db, String)>) -> Stage {
+        // What a node complains about stands beside the story that failed.
+        let logs = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_test_writer();
+        let _ = logs.try_init();
+        let folder = tempfile::tempdir().unwrap();
+        Stage(Rc::new(Inner { folder, url, server, nodes: RefCell::default(), people: Cell::new(0) }))
+    }
+
+    /// Tells the story, and clears the stage.
+    pub async fn play<S: Future<Output = ()>>(self, story: impl FnOnce(Stage) -> S) {
+        let ending = AssertUnwindSafe(story(self.clone())).catch_unwind().await;
+        self.clear().await;
+        if let Err(panic) = ending {
+            std::panic::resume_unwind(panic);
+        }
+    }
+
+    async fn clear(&self) {
+        let nodes = std::mem::take(&mut *self.0.nodes.borrow_mut());
+        for node in nodes.into_iter().flatten() {
+            node.stop().await;
+        }
+        if let Some((server, name)) = &self.0.server {
+            let dropped = server.write().execute_unprepared(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
+            dropped.unwrap();
+        }
+    }
+
+    /// The settings of a node on this stage: the shipped ones, on free ports, with nobody limited, and no two waits
+    /// alike, so that a story can tell who waits for what.
+    pub fn config(&self) -> Config {
+        let mut config = Config::shipped().unwrap();
+        config.data = self.folder().to_owned();
+        config.database.url = serde_json::from_value(self.0.url.as_str().into()).unwrap();
+        config.database.connections = 8;
+        config.gateway.listen = ([127, 0, 0, 1], 0).into();
+        config.gateway.workers = 2;
+        config.gateway.shutdown = Duration::from_secs(10);
+        config.operations.listen = None;
+        let limits = &mut config.limits;
+        for limit in [
+            &mut limits.commands_per_sec,
+            &mut limits.command_burst,
+            &mut limits.rest_per_user_per_sec,
+            &mut limits.rest_per_user_burst,
+            &mut limits.rest_per_address_per_sec,
+            &mut limits.rest_per_address_burst,
+        ] {
+            *limit = 1_000_000;
+        }
+        config.sockets.heartbeat = Duration::from_secs(600);
+        config.presence.grace = Duration::from_secs(7);
+        config.rooms.sweep = Duration::from_secs(11);
+        config
+    }
+
+    /// A folder of the story's own, where SQLite's file is too.
+    pub fn folder(&self) -> &Path {
+        self.0.folder.path()
+    }
+
+    /// The database's URL, as `--database` takes it.
+    pub fn database_url(&self) -> String {
+        match self.0.url.as_str() {
+            "" => format!("sqlite://{}", self.folder().join("quckchat.db").display()),
+            url => url.to_owned(),
+        }
+    }
+
+    /// Keeps a node until it is stopped, or the story is over; gives its place.
+    pub fn keep(&self, node: node::Node) -> usize {
+        let mut nodes = self.0.nodes.borrow_mut();
+        nodes.push(Some(node));
+        nodes.len() - 1
+    }
+
+    /// Takes a node from its place, to stop it.
+    pub fn take(&self, place: usize) -> Option<node::Node> {
+        self.0.nodes.borrow_mut()[place].take()
+    }
+
+    /// A phone number that nobody else in this story has.
+    pub fn phone_number(&self) -> String {
+        let number = self.0.people.get() + 1;
+        self.0.people.set(number);
+        format!("+49151{:08}", 12_000_000 + number)
+    }
+}
