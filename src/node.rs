@@ -123,7 +123,7 @@ impl Node {
             journal: journal.clone(),
         };
         let app = App {
-            conversations: Conversations::new(deps, &auth.secrets.derive("request hashes")),
+            conversations: Conversations::new(deps, &auth.secrets.derive(crate::auth::secrets::REQUEST_HASHES)),
             presences: Presences::new(db.clone(), clock.clone(), limits.clone(), entries.clone()),
             sessions: Arc::new(Sessions::new(db.clone(), clock.clone())),
             limiter: Arc::new(Limiter::new(&config.limits, clock.clone())),

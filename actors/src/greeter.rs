@@ -57,6 +57,7 @@ pub struct Snapshot {
 
 enum Ask {
     Arrive(UserId, SessionId, oneshot::Sender<Outcome<Arrival>>),
+    Stand(SessionId, oneshot::Sender<Outcome<bool>>),
     Look(UserId, Vec<ConversationId>, Known, oneshot::Sender<Outcome<Snapshot>>),
 }
 
@@ -86,6 +87,12 @@ impl Greeter {
         self.ask(Ask::Arrive(user, session, sender), answer).await
     }
 
+    /// Whether a session still stands; asked with each heartbeat, so that no lost hint keeps one alive.
+    pub async fn stands(&self, session: SessionId) -> Outcome<bool> {
+        let (sender, answer) = oneshot::channel();
+        self.ask(Ask::Stand(session, sender), answer).await
+    }
+
     /// Where these conversations stand for a user.
     pub async fn look(&self, user: UserId, conversations: Vec<ConversationId>, known: Known) -> Outcome<Snapshot> {
         let (sender, answer) = oneshot::channel();
@@ -100,10 +107,11 @@ impl Greeter {
 }
 
 async fn serve(db: &Db, asked: impl Iterator<Item = Ask>) {
-    let (mut arrivals, mut looks) = (Vec::new(), Vec::new());
+    let (mut arrivals, mut stands, mut looks) = (Vec::new(), Vec::new(), Vec::new());
     for ask in asked {
         match ask {
             Ask::Arrive(user, session, answer) => arrivals.push((user, session, answer)),
+            Ask::Stand(session, answer) => stands.push((session, answer)),
             Ask::Look(user, conversations, known, answer) => looks.push((user, conversations, known, answer)),
         }
     }
@@ -126,6 +134,14 @@ async fn serve(db: &Db, asked: impl Iterator<Item = Ask>) {
             let _ = answer.send(outcome);
         }
     }
+    if !stands.is_empty() {
+        let sessions: Vec<SessionId> = stands.iter().map(|(session, _)| *session).collect();
+        let found = answered(standing(db, &sessions).await);
+        for (session, answer) in stands {
+            let stands = found.as_ref().map(|found| found.contains_key(&session));
+            let _ = answer.send(stands.ok_or_else(|| ErrorCode::ServerUnavailable.into()));
+        }
+    }
     if !looks.is_empty() {
         let keys: Vec<(UserId, &[ConversationId], &Known)> =
             looks.iter().map(|(user, conversations, known, _)| (*user, conversations.as_slice(), known)).collect();
@@ -141,16 +157,18 @@ fn answered<T>(result: Result<T, DbErr>) -> Option<T> {
     result.inspect_err(|error| tracing::error!(%error, "sockets that said hello could not be served")).ok()
 }
 
-async fn arrive(db: &Db, keys: &[(UserId, SessionId)]) -> Result<HashMap<(UserId, SessionId), Arrival>, DbErr> {
-    let sessions: Vec<SessionId> = keys.iter().map(|(_, session)| *session).collect();
-    let standing = select_in(db.read(), &sessions, "uuid", |list| {
+/// Those of these sessions that stand, and whose they are.
+async fn standing(db: &Db, sessions: &[SessionId]) -> Result<HashMap<SessionId, UserId>, DbErr> {
+    let rows = select_in(db.read(), sessions, "uuid", |list| {
         format!("SELECT id, user_id FROM sessions WHERE id IN ({list}) AND revoked_at IS NULL")
     })
     .await?;
-    let mut standing_sessions: HashMap<SessionId, UserId> = HashMap::new();
-    for row in &standing {
-        standing_sessions.insert(row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-    }
+    rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
+}
+
+async fn arrive(db: &Db, keys: &[(UserId, SessionId)]) -> Result<HashMap<(UserId, SessionId), Arrival>, DbErr> {
+    let sessions: Vec<SessionId> = keys.iter().map(|(_, session)| *session).collect();
+    let standing = standing(db, &sessions).await?;
     let users: Vec<UserId> = keys.iter().map(|(user, _)| *user).collect();
     // Users before memberships: a membership that is added in between raises `userRev` above the one read.
     let rows = user::among(users.iter().copied()).all(db.read()).await?;
@@ -170,7 +188,7 @@ async fn arrive(db: &Db, keys: &[(UserId, SessionId)]) -> Result<HashMap<(UserId
     let users: HashMap<UserId, user::Model> = rows.into_iter().map(|row| (row.id, row)).collect();
     let mut arrivals = HashMap::new();
     for (id, session) in keys {
-        if standing_sessions.get(session) != Some(id) {
+        if standing.get(session) != Some(id) {
             continue;
         }
         let Some(row) = users.get(id) else { continue };

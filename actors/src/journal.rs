@@ -49,6 +49,9 @@ pub struct Item {
     pub room: mpsc::UnboundedSender<Verdict>,
 }
 
+/// What one item comes to, and where to say so.
+pub type Answer = (Reply<Done>, Outcome<Done>);
+
 /// What a room hears of its items: one for each transaction, in `rev` order.
 pub enum Verdict {
     /// They were decided.
@@ -56,7 +59,7 @@ pub enum Verdict {
         /// What was written to the conversation.
         written: Written,
         /// What each comes to.
-        answers: Vec<(Reply<Done>, Outcome<Done>)>,
+        answers: Vec<Answer>,
     },
     /// Whether they were written is not known: the room's picture of the rows is worth nothing.
     Unknown,
@@ -150,10 +153,10 @@ impl Lane {
             self.waiting.items.fetch_sub(count, Ordering::Release);
             self.waiting.bytes.fetch_sub(bytes, Ordering::Relaxed);
             self.entries.metrics().journal_waiting.dec_by(count as i64);
-            if self.db.wal_bytes() > WAL_LIMIT {
-                if let Err(error) = self.db.checkpoint(CheckpointMode::Restart).await {
-                    tracing::warn!(%error, "the write-ahead log could not be emptied");
-                }
+            if self.db.wal_bytes() > WAL_LIMIT
+                && let Err(error) = self.db.checkpoint(CheckpointMode::Restart).await
+            {
+                tracing::warn!(%error, "the write-ahead log could not be emptied");
             }
         }
     }
@@ -219,8 +222,7 @@ impl Lane {
     /// Each room hears once of what was written and what its items come to.
     fn hand_out(&self, items: Vec<Item>, mut committed: Committed) -> Vec<Item> {
         let mut skipped = Vec::new();
-        let mut rooms: HashMap<ConversationId, (mpsc::UnboundedSender<Verdict>, Vec<(Reply<Done>, Outcome<Done>)>)> =
-            HashMap::new();
+        let mut rooms: HashMap<ConversationId, (mpsc::UnboundedSender<Verdict>, Vec<Answer>)> = HashMap::new();
         let mut skips = committed.skipped.iter().peekable();
         for ((at, item), outcome) in items.into_iter().enumerate().zip(committed.outcomes.drain(..)) {
             if skips.next_if_eq(&&at).is_some() {
@@ -256,15 +258,15 @@ pub async fn keep_tidy(db: Db, clock: Arc<dyn Clock>, limits: Arc<Limits>) {
     loop {
         clock.sleep(Duration::from_secs(1)).await;
         rounds += 1;
-        if db.wal_bytes() > WAL_COPY {
-            if let Err(error) = db.checkpoint(CheckpointMode::Passive).await {
-                tracing::warn!(%error, "the write-ahead log could not be copied");
-            }
+        if db.wal_bytes() > WAL_COPY
+            && let Err(error) = db.checkpoint(CheckpointMode::Passive).await
+        {
+            tracing::warn!(%error, "the write-ahead log could not be copied");
         }
-        if rounds % 60 == 0 {
-            if let Err(error) = store::prune_outbox(&db, clock.now().minus(limits.outbox_keep)).await {
-                tracing::warn!(%error, "the outbox could not be pruned");
-            }
+        if rounds.is_multiple_of(60)
+            && let Err(error) = store::prune_outbox(&db, clock.now().minus(limits.outbox_keep)).await
+        {
+            tracing::warn!(%error, "the outbox could not be pruned");
         }
     }
 }

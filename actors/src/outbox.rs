@@ -280,10 +280,10 @@ impl Outbox {
         self.bytes.set(self.bytes.get() - frames.len());
         self.gauge.dec_by(frames.len() as i64);
         self.drained.set(self.drained.get() + frames.len() as u64);
-        if !self.is_half_full() {
-            if let Some(reader) = self.resume.take() {
-                reader.wake();
-            }
+        if !self.is_half_full()
+            && let Some(reader) = self.resume.take()
+        {
+            reader.wake();
         }
         Some(frames)
     }

@@ -158,7 +158,7 @@ impl SessionActor {
     pub fn begin(
         deps: Rc<SessionDeps>,
         handshake: Handshake,
-        incoming: impl FnOnce(Rc<Socket>) -> Box<dyn Stream<Item = Incoming> + Unpin>,
+        incoming: impl FnOnce(Rc<Socket>) -> Box<dyn Stream<Item = Vec<Incoming>> + Unpin>,
     ) -> Rc<Socket> {
         let (sender, notices) = mpsc::unbounded_channel();
         let socket = deps.hub.socket(deps.limits.queue_bytes, sender);
@@ -220,15 +220,17 @@ impl Actor for SessionActor {
     }
 }
 
-impl StreamHandler<Incoming> for SessionActor {
-    fn handle(&mut self, incoming: Incoming, context: &mut Self::Context) {
-        if self.socket.outbox.closed().is_some() {
-            return;
-        }
-        match incoming {
-            Incoming::Text(text) => self.text(&text, context),
-            Incoming::Alive => self.alive = true,
-            Incoming::End(code) => self.close(code, context),
+impl StreamHandler<Vec<Incoming>> for SessionActor {
+    fn handle(&mut self, messages: Vec<Incoming>, context: &mut Self::Context) {
+        for incoming in messages {
+            if self.socket.outbox.closed().is_some() {
+                return;
+            }
+            match incoming {
+                Incoming::Text(text) => self.text(&text, context),
+                Incoming::Alive => self.alive = true,
+                Incoming::End(code) => self.close(code, context),
+            }
         }
     }
 
@@ -458,7 +460,14 @@ impl SessionActor {
         self.in_flight += 1;
         let id = id.map(str::to_owned);
         let request_id = caller.request_id.clone();
-        let served = self.deps.dispatch.call(caller, &frame.cmd, data);
+        let mut served = self.deps.dispatch.call(caller, &frame.cmd, data);
+        // The first step at once, since the context does not promise to poll in the order of spawning:
+        // what a socket sends is queued in a room in the order in which it came.
+        let first = served.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
+        if let std::task::Poll::Ready(outcome) = first {
+            self.answer(id.as_deref(), outcome, &request_id);
+            return self.served(context);
+        }
         context.spawn(served.into_actor(self).map(move |outcome, session, context| {
             session.answer(id.as_deref(), outcome, &request_id);
             session.served(context);
@@ -630,6 +639,7 @@ impl SessionActor {
         }
         self.push_hints();
         self.review_watched(context);
+        self.review_session(context);
         let outbox = &self.socket.outbox;
         let nonce = self.deps.clock.uuid().simple().to_string();
         let delivered = outbox.delivered();
@@ -698,6 +708,18 @@ impl SessionActor {
         if !heads.is_empty() {
             self.push(&Event::new("heads", &event::Hints { heads: &heads, more: false }));
         }
+    }
+
+    /// Whether the session was ended and the hint was lost.
+    fn review_session(&self, context: &mut Context<Self>) {
+        let Some(id) = self.socket.session.get() else { return };
+        let greeter = self.deps.greeter.clone();
+        let reviewed = async move { greeter.stands(id).await };
+        context.spawn(reviewed.into_actor(self).map(|stands, session, context| {
+            if matches!(stands, Ok(false)) {
+                session.close(CloseCode::SessionRevoked, context);
+            }
+        }));
     }
 
     /// Whom the user shares no conversation with any more is watched no more.

@@ -1,7 +1,6 @@
 //! What handlers take and give back: the caller, path ids, bodies, and replies with their status (see also `query`).
 //! Never enforces access by itself: it reads what the command declares.
 
-use super::dispatch::read;
 use super::error::Failure;
 use crate::app::App;
 use actix_web::body::BoxBody;
@@ -11,6 +10,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName};
 use actix_web::{FromRequest, HttpMessage, HttpRequest, HttpResponse, Responder, web};
 use actors::caller::{Caller, Identity};
 use actors::protocol::command::UserRef;
+use actors::protocol::json::read;
 use actors::protocol::{Access, Command, Door, ErrorCode, Fault, Outcome, Refusal, view};
 use bytes::BytesMut;
 use entities::{ConversationId, MessageId, UserId};

@@ -1,10 +1,10 @@
 //! Query strings: parameters as the typed fields of a request.
 //! Never a value's range: the command says that.
 
-use super::dispatch::mistyped;
 use super::error::Failure;
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpRequest, web};
+use actors::protocol::json::mistyped;
 use actors::protocol::{ErrorCode, Outcome};
 use serde::de::value::{Error as PlainError, MapDeserializer, SeqDeserializer};
 use serde::de::{DeserializeOwned, Deserializer, Error as _, IntoDeserializer, Visitor};

@@ -21,6 +21,8 @@ use tokio_util::codec::Decoder;
 
 /// The subprotocol that is spoken.
 const PROTOCOL: &str = "quckchat.v1";
+/// Messages that a session takes in one turn.
+const TURN: usize = 64;
 /// Before the token, in a browser's list of subprotocols.
 const BEARER: &str = "bearer.";
 
@@ -175,22 +177,30 @@ fn pong(payload: &[u8]) -> Bytes {
 }
 
 impl Stream for Inbound {
-    type Item = Incoming;
+    type Item = Vec<Incoming>;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Incoming>> {
+    /// All whole messages that are here: the session takes them in one turn.
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Vec<Incoming>>> {
         loop {
             if self.ended || self.socket.outbox.has_ended() {
                 return Poll::Ready(None);
             }
             // While much waits for this client, its commands wait too.
             ready!(self.socket.outbox.poll_readable(cx));
-            if let Some(incoming) = self.decode() {
+            let mut messages = Vec::new();
+            while let Some(incoming) = self.decode() {
                 self.ended = matches!(incoming, Incoming::End(_));
-                if self.bytes.is_empty() {
-                    // An idle socket keeps no buffer.
-                    self.bytes = BytesMut::new();
+                messages.push(incoming);
+                if self.ended || messages.len() == TURN {
+                    break;
                 }
-                return Poll::Ready(Some(incoming));
+            }
+            if self.bytes.is_empty() {
+                // An idle socket keeps no buffer.
+                self.bytes = BytesMut::new();
+            }
+            if !messages.is_empty() {
+                return Poll::Ready(Some(messages));
             }
             match ready!(Pin::new(&mut self.payload).poll_next(cx)) {
                 Some(Ok(bytes)) => self.bytes.extend_from_slice(&bytes),

@@ -132,10 +132,10 @@ impl Work {
     pub fn apply(&mut self, item: &Item) -> Verdict<Done> {
         let missing = || refuse(ErrorCode::ConversationNotFound);
         // A repeat before the policy: a resend after one's removal gets the first result.
-        if let Change::Send(new) = &item.change {
-            if let Some(done) = self.repeat(item, new)? {
-                return Ok(done);
-            }
+        if let Change::Send(new) = &item.change
+            && let Some(done) = self.repeat(item, new)?
+        {
+            return Ok(done);
         }
         let kind = self.heads.get(&item.conversation).ok_or_else(missing)?.kind;
         let role = self.role(item);
@@ -237,7 +237,7 @@ impl Work {
             refusal.field = Some("clientId".into());
             return Err(refusal);
         }
-        Ok(Some(Done::Message { message: stored.view(), duplicate: true }))
+        Ok(Some(Done::Message { message: Box::new(stored.view()), duplicate: true }))
     }
 
     fn send(&mut self, item: &Item, new: &NewMessage) -> Verdict<Done> {
@@ -273,7 +273,7 @@ impl Work {
         self.mention(place, item.actor, &new.text);
         self.take(stored);
         self.told(item.conversation, "message.created", view::Item::Message(message.clone()), None);
-        Ok(Done::Message { message, duplicate: false })
+        Ok(Done::Message { message: Box::new(message), duplicate: false })
     }
 
     fn mention(&mut self, place: Place, sender: UserId, text: &str) {
@@ -293,7 +293,7 @@ impl Work {
             return Err(refuse(ErrorCode::MessageDeleted));
         }
         if stored.row.text.as_deref() == Some(text) {
-            return Ok(Done::Message { message: stored.view(), duplicate: true });
+            return Ok(Done::Message { message: Box::new(stored.view()), duplicate: true });
         }
         let place = Place { conversation: item.conversation, seq: stored.row.seq };
         let (sender, now) = (stored.row.sender_id, self.now);
@@ -307,7 +307,7 @@ impl Work {
     fn delete(&mut self, item: &Item, message: MessageId) -> Verdict<Done> {
         let stored = self.visible(item, message)?;
         if stored.row.deleted_at.is_some() {
-            return Ok(Done::Message { message: stored.view(), duplicate: true });
+            return Ok(Done::Message { message: Box::new(stored.view()), duplicate: true });
         }
         let place = Place { conversation: item.conversation, seq: stored.row.seq };
         let now = self.now;
@@ -328,7 +328,7 @@ impl Work {
         }
         let given = stored.reactions.iter().any(|(user, given)| *user == item.actor && given == emoji);
         if given == add {
-            return Ok(Done::Message { message: stored.view(), duplicate: true });
+            return Ok(Done::Message { message: Box::new(stored.view()), duplicate: true });
         }
         let kinds: HashSet<&str> = stored.reactions.iter().map(|(_, emoji)| emoji.as_str()).collect();
         if add && kinds.len() >= self.most_reactions && !kinds.contains(emoji) {
@@ -361,7 +361,7 @@ impl Work {
         stored.dirty = true;
         let message = stored.view();
         self.told(conversation, event, view::Item::Message(message.clone()), None);
-        Ok(Done::Message { message, duplicate: false })
+        Ok(Done::Message { message: Box::new(message), duplicate: false })
     }
 
     fn add(&mut self, item: &Item, users: &[UserId]) -> Verdict<Done> {

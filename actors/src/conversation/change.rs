@@ -129,7 +129,7 @@ pub enum Done {
     /// The message as it is now.
     Message {
         /// The message, without its conversation.
-        message: Message,
+        message: Box<Message>,
         /// Nothing was written: it had been done before.
         duplicate: bool,
     },

@@ -62,14 +62,14 @@ impl Conversations {
         command: &CreateConversation,
         hash: &[u8],
     ) -> Outcome<Option<ConversationId>> {
-        if let Some(client_id) = &command.client_id {
-            if let Some(row) = conversation::by_client_id(user, client_id).one(self.db.read()).await? {
-                if row.request_hash.as_deref() != Some(hash) {
-                    let refusal = Refusal::new(ErrorCode::ConversationClientIdConflict);
-                    return Err(Refusal { field: Some("clientId".into()), ..refusal }.into());
-                }
-                return Ok(Some(row.id));
+        if let Some(client_id) = &command.client_id
+            && let Some(row) = conversation::by_client_id(user, client_id).one(self.db.read()).await?
+        {
+            if row.request_hash.as_deref() != Some(hash) {
+                let refusal = Refusal::new(ErrorCode::ConversationClientIdConflict);
+                return Err(Refusal { field: Some("clientId".into()), ..refusal }.into());
             }
+            return Ok(Some(row.id));
         }
         match (command.kind, others.first()) {
             (ConversationKind::Private, Some(other)) => {

@@ -341,7 +341,7 @@ fn message_done(done: Done, conversation: ConversationId) -> Outcome<(view::Mess
     match done {
         Done::Message { mut message, duplicate } => {
             message.conversation_id = Some(conversation);
-            Ok((message, duplicate))
+            Ok((*message, duplicate))
         }
         Done::Changed => Err(ErrorCode::MessageNotFound.into()),
     }

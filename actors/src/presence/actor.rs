@@ -149,10 +149,10 @@ impl PresenceActor {
         let given_up = async move {
             cluster.claim(user, None).await;
             let elsewhere = cluster.presence(vec![user]).await.pop().flatten();
-            if elsewhere.is_none() {
-                if let Err(error) = seen(&db, user, left_at).await {
-                    tracing::warn!(%error, "when somebody was seen last could not be written");
-                }
+            if elsewhere.is_none()
+                && let Err(error) = seen(&db, user, left_at).await
+            {
+                tracing::warn!(%error, "when somebody was seen last could not be written");
             }
             elsewhere
         };

@@ -151,8 +151,14 @@ impl Socket {
         };
         match tokio::time::timeout(super::PATIENCE, found).await {
             Ok(frame) => frame,
-            Err(_) => panic!("waited in vain for {what}; heard {:#?}", self.heard()),
+            Err(_) => panic!("waited in vain for {what}; {}", self.diary()),
         }
+    }
+
+    /// What was heard, a line each, beside a failure.
+    fn diary(&self) -> String {
+        let lines: Vec<String> = self.heard().iter().map(|frame| format!("\n    {frame:.600}")).collect();
+        format!("heard:{}", lines.concat())
     }
 
     /// Everything heard since `ready`, taken or not.
