@@ -22,6 +22,9 @@ use tokio::sync::mpsc;
 /// Listeners served before others of the thread get their turn.
 const TURN: usize = 1000;
 
+/// Deliveries taken at once.
+const ORDERS: usize = 256;
+
 /// What a socket asks of its session, beside the frames that go straight out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
@@ -141,14 +144,20 @@ impl Hub {
         });
         let weak = Rc::downgrade(&hub);
         actix_rt::spawn(async move {
-            while let Some(order) = inbox.recv().await {
+            let mut orders = Vec::new();
+            while inbox.recv_many(&mut orders, ORDERS).await > 0 {
                 let Some(hub) = weak.upgrade() else { return };
-                match order {
-                    Order::Deliver(delivery) => {
-                        hub.deliver(&delivery).await;
-                        waiting_bytes.fetch_sub(weight(&delivery), Ordering::Relaxed);
+                let mut deliveries = Vec::with_capacity(orders.len());
+                for order in orders.drain(..) {
+                    match order {
+                        Order::Deliver(delivery) => deliveries.push(delivery),
+                        Order::Drain { spread_ms, seed } => hub.drain(spread_ms, seed),
                     }
-                    Order::Drain { spread_ms, seed } => hub.drain(spread_ms, seed),
+                }
+                // What has gathered for a topic goes to each listener in one go.
+                for together in deliveries.chunk_by(|one, next| one.topic == next.topic) {
+                    hub.deliver(together).await;
+                    waiting_bytes.fetch_sub(together.iter().map(|delivery| weight(delivery)).sum(), Ordering::Relaxed);
                 }
             }
         });
@@ -184,26 +193,27 @@ impl Hub {
         }
     }
 
-    async fn deliver(&self, delivery: &Arc<Delivery>) {
+    /// Deliveries of one topic, in order, to all who listen to it.
+    async fn deliver(&self, deliveries: &[Arc<Delivery>]) {
+        let Some(topic) = deliveries.first().map(|delivery| delivery.topic) else { return };
         // The list is taken out, so that sockets may come and go while others get their turn.
-        let Some(mut listeners) = self.audiences.borrow_mut().get_mut(&delivery.topic).map(std::mem::take) else {
-            return;
-        };
+        let Some(mut listeners) = self.audiences.borrow_mut().get_mut(&topic).map(std::mem::take) else { return };
         let mut fills = FillFrames::default();
-        for turn in listeners.chunks(TURN) {
+        let mut turns = listeners.chunks(TURN).peekable();
+        while let Some(turn) = turns.next() {
             for listener in turn {
-                listener.hear(delivery, &mut fills);
+                deliveries.iter().for_each(|delivery| listener.hear(delivery, &mut fills));
             }
-            if turn.len() == TURN {
+            if turns.peek().is_some() {
                 tokio::task::yield_now().await;
             }
         }
         let mut audiences = self.audiences.borrow_mut();
-        let came = audiences.entry(delivery.topic).or_default();
+        let came = audiences.entry(topic).or_default();
         listeners.append(came);
         listeners.retain(|listener| !listener.gone.get());
         if listeners.is_empty() {
-            audiences.remove(&delivery.topic);
+            audiences.remove(&topic);
         } else {
             *came = listeners;
         }

@@ -6,4 +6,6 @@
 mod support;
 
 mod chatting;
+mod fleet;
 mod membership;
+mod resuming;

@@ -185,6 +185,11 @@ impl Node {
         self.requests_at(self.address, method, path, headers, body).await
     }
 
+    /// A plain GET.
+    pub async fn gets(&self, path: &str) -> Reply {
+        self.requests(Method::GET, path, &[], "").await
+    }
+
     /// The same at the door of the operators.
     pub async fn operators(&self, path: &str) -> Reply {
         self.requests_at(self.operations.expect("a door for operators"), Method::GET, path, &[], "").await

@@ -139,6 +139,11 @@ pub trait Speaks {
         self.calls("messages.get", json!({ "messageId": message })).await
     }
 
+    /// The cheapest thing that takes a sign-in.
+    async fn opens_list(&self) -> Answer {
+        self.calls("conversations.getByUser", json!({ "limit": 1 })).await
+    }
+
     async fn opens(&self, conversation: ConversationId) -> Answer {
         self.calls("conversations.get", json!({ "conversationId": conversation })).await
     }
