@@ -7,10 +7,15 @@ use crate::auth::{Auth, Sessions};
 use crate::config::Config;
 use crate::gateway::dispatch::ByName;
 use crate::gateway::limits::Limiter;
-use crate::gateway::router;
+use crate::gateway::{router, socket};
 use crate::metrics::Metrics;
 use crate::providers::sms;
+use actix_http::HttpService;
 use actix_rt::Arbiter;
+use actix_rt::net::TcpStream;
+use actix_server::Server;
+use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
+use actix_web::dev::AppConfig;
 use actix_web::dev::ServerHandle;
 use actix_web::{App as WebApp, HttpServer, web};
 use actors::clock::{Clock, SystemClock};
@@ -28,6 +33,7 @@ use actors::sockets::Sockets;
 use anyhow::Context as _;
 use entities::{Backend, Db};
 use sea_orm::ConnectionTrait;
+use std::convert::Infallible;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -36,6 +42,8 @@ use std::time::{Duration, Instant};
 
 /// Clients come back over this many milliseconds, each at a moment of its own.
 const SPREAD_MS: u64 = 5000;
+/// Connections of one worker; the system's limit of open files comes first.
+const CONNECTIONS: usize = 1_000_000;
 /// A connection whose bytes nobody takes for so long is ended.
 const UNTAKEN: Duration = Duration::from_secs(30);
 /// How often the database's clock is compared with this machine's.
@@ -263,35 +271,44 @@ fn open_doors(
     let address = listener.local_addr()?;
     let sockets = Sockets::default();
     let (parts, limits) = (app.clone(), limits.clone());
-    let server = HttpServer::new(move || {
-        let deps = Rc::new(SessionDeps {
-            hub: Hub::start(&parts.entries),
-            dispatch: Rc::new(ByName(Rc::new(parts.clone()))),
-            greeter: greeter.clone(),
-            entries: parts.entries.clone(),
-            presences: parts.presences.clone(),
-            conversations: parts.conversations.clone(),
-            sockets: sockets.clone(),
-            clock: parts.clock.clone(),
-            limits: limits.clone(),
-        });
-        let data = web::Data::new(parts.clone());
-        WebApp::new().app_data(deps).configure(|cfg| router::configure(cfg, &data))
-    });
-    let server = server
+    let server = Server::build()
         .workers(app.config.gateway.worker_count())
-        .max_connections(1_000_000)
-        .max_connection_rate(100_000)
-        .tcp_nodelay(true)
-        .on_connect(|connection, _| {
-            if let Some(stream) = connection.downcast_ref::<actix_web::rt::net::TcpStream>() {
-                // Whoever takes nothing for so long is gone; the system tells, also while we only write.
-                let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNTAKEN));
-            }
-        })
+        .max_concurrent_connections(CONNECTIONS)
         .shutdown_timeout(5)
         .disable_signals()
-        .listen(listener)?
+        .listen("quckchat", listener, move || {
+            let app = Rc::new(parts.clone());
+            let deps = Rc::new(SessionDeps {
+                hub: Hub::start(&parts.entries),
+                dispatch: Rc::new(ByName(app.clone())),
+                greeter: greeter.clone(),
+                entries: parts.entries.clone(),
+                presences: parts.presences.clone(),
+                conversations: parts.conversations.clone(),
+                sockets: sockets.clone(),
+                clock: parts.clock.clone(),
+                limits: limits.clone(),
+            });
+            let data = web::Data::new(parts.clone());
+            let rest = WebApp::new().configure(|cfg| router::configure(cfg, &data));
+            let rest = rest.into_factory().map_err(|error: actix_web::Error| error.error_response());
+            HttpService::build()
+                .local_addr(address)
+                .tcp_nodelay(true)
+                .on_connect_ext(|stream: &TcpStream, _| {
+                    // Whoever takes nothing for so long is gone; the system tells, also while we only write.
+                    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNTAKEN));
+                })
+                .upgrade(fn_service(move |(req, framed)| {
+                    let serving = socket::serve(req, framed, app.clone(), deps.clone());
+                    Box::pin(async move {
+                        serving.await;
+                        Ok::<_, Infallible>(())
+                    })
+                }))
+                .finish(map_config(rest, |()| AppConfig::default()))
+                .tcp()
+        })?
         .run();
     let handle = server.handle();
     actix_rt::spawn(server);

@@ -241,13 +241,11 @@ impl Outbox {
         self.drained.get()
     }
 
-    /// Ready when the socket's commands may be read; else wakes the reader when they may.
+    /// Ready when the socket's commands may be read; the reader is woken when that changes, or when all is over.
     pub fn poll_readable(&self, cx: &Context<'_>) -> Poll<()> {
-        if self.is_half_full() && self.closed.get().is_none() {
-            self.resume.set(Some(cx.waker().clone()));
-            return Poll::Pending;
-        }
-        Poll::Ready(())
+        let known = self.resume.take().filter(|waker| waker.will_wake(cx.waker()));
+        self.resume.set(Some(known.unwrap_or_else(|| cx.waker().clone())));
+        if self.is_half_full() && self.closed.get().is_none() { Poll::Pending } else { Poll::Ready(()) }
     }
 
     /// The next frames for the connection; `None` when it is over.
@@ -280,7 +278,9 @@ impl Outbox {
         self.bytes.set(self.bytes.get() - frames.len());
         self.gauge.dec_by(frames.len() as i64);
         self.drained.set(self.drained.get() + frames.len() as u64);
-        if !self.is_half_full()
+        let was_half_full = (self.bytes.get() + frames.len()) * 2 > self.limit;
+        if was_half_full
+            && !self.is_half_full()
             && let Some(reader) = self.resume.take()
         {
             reader.wake();

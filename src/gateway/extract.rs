@@ -82,9 +82,13 @@ pub fn identity(req: &HttpRequest, app: &App) -> Result<Option<Identity>, ErrorC
 
 /// The client's address, as far as it is known.
 pub fn address(req: &HttpRequest, app: &App) -> Option<IpAddr> {
-    let hops = req.headers().get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
-    let peer = req.peer_addr().map(|peer| peer.ip());
-    client_address(peer, hops, &app.config.gateway.trusted_proxies)
+    address_of(req.headers(), req.peer_addr(), app)
+}
+
+/// The same, for what is no request of the web framework.
+pub fn address_of(headers: &HeaderMap, peer: Option<SocketAddr>, app: &App) -> Option<IpAddr> {
+    let hops = headers.get_all("x-forwarded-for").filter_map(|value| value.to_str().ok());
+    client_address(peer.map(|peer| peer.ip()), hops, &app.config.gateway.trusted_proxies)
 }
 
 /// The rightmost hop that is not a trusted proxy.

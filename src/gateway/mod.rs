@@ -1,12 +1,12 @@
 //! The doors: what comes in by REST and by WebSocket, who may, how often, and how it is answered.
 //! Never a rule of a domain: a door reads a command and hands it to the one wrapper.
 
+pub mod connection;
 pub mod dispatch;
 pub mod error;
 pub mod extract;
 pub mod limits;
 pub mod openapi;
-pub mod outbound;
 pub mod query;
 pub mod router;
 pub mod socket;

@@ -14,7 +14,7 @@ use actix_web::http::header::{self, HeaderName, HeaderValue};
 use actix_web::http::{Method, StatusCode};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{HttpMessage, HttpResponse, web};
-use actors::protocol::{Door, ErrorCode};
+use actors::protocol::{Door, ErrorCode, Refusal};
 use futures_util::FutureExt;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
@@ -38,9 +38,7 @@ pub fn configure(cfg: &mut web::ServiceConfig, app: &web::Data<App>) {
             .app_data(web::Data::new(json))
             .app_data(web::Data::new(swagger))
             .wrap(from_fn(move |req, next| edge(known.clone(), req, next)))
-            .service(web::resource("/ws").get(socket::ws))
-            .service(web::resource("/ws/chat").get(socket::ws_chat))
-            .service(web::resource("/ws/webrtc").get(socket::ws_webrtc))
+            .service(web::resource(socket::PATHS.map(|(path, _)| path).to_vec()).get(no_upgrade))
             .service(web::resource("/docs").get(to_docs))
             .service(web::resource("/docs/{file:.*}").get(docs))
             .service(web::resource("/ready").get(health::ready))
@@ -221,6 +219,11 @@ fn log(method: &Method, response: &ServiceResponse<BoxBody>, id: &RequestId, sta
 
 async fn document(json: web::Data<web::Bytes>) -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(json.get_ref().clone())
+}
+
+/// Sockets pass the web framework by (see `socket`): what comes here asked for no WebSocket.
+async fn no_upgrade() -> Result<HttpResponse, Failure> {
+    Err(Refusal::new(ErrorCode::RequestMalformed).saying("Open it as a WebSocket (RFC 6455).").into())
 }
 
 async fn to_docs() -> HttpResponse {

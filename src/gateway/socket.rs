@@ -1,76 +1,95 @@
-//! `/ws`, `/ws/chat`, `/ws/webrtc`: the handshake; then the stream belongs to a session.
+//! `/ws`, `/ws/chat`, `/ws/webrtc`: the handshake; then the connection belongs to a session.
 //! Never a command and never a frame's meaning.
+//!
+//! # Why
+//! A request that asks for a WebSocket is taken from the HTTP server with its connection, before the
+//! web framework: so an idle socket keeps none of the server's buffers, which would be most of what
+//! it costs, and what goes out is written from the shared frames without a copy.
 
+use super::connection::{Connection, Inbound};
 use super::error::Failure;
-use super::extract;
-use super::outbound::Outbound;
+use super::extract::{self, RequestId};
 use crate::app::App;
-use actix_http::ws::{self, Codec, Frame, Item, ProtocolError};
-use actix_web::http::{StatusCode, header};
-use actix_web::web::{self, Bytes, BytesMut};
-use actix_web::{HttpRequest, HttpResponse};
-use actors::hub::Socket;
+use actix_codec::Framed;
+use actix_http::body::{BodySize, MessageBody};
+use actix_http::h1;
+use actix_http::{Request, Response, ws};
+use actix_rt::net::TcpStream;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::web::{Bytes, BytesMut};
+use actix_web::{HttpMessage, ResponseError};
 use actors::outbox::CloseCode;
 use actors::protocol::{Door, ErrorCode, Refusal};
-use actors::session::{Handshake, Incoming, SessionActor, SessionDeps};
-use futures_util::Stream;
-use std::pin::Pin;
+use actors::session::{Handshake, SessionActor, SessionDeps};
 use std::rc::Rc;
-use std::task::{Context, Poll, ready};
-use tokio_util::codec::Decoder;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::codec::Encoder;
 
+/// Where sockets are opened, and what each is for.
+pub const PATHS: [(&str, Door); 3] =
+    [("/ws", Door::Socket), ("/ws/chat", Door::ChatSocket), ("/ws/webrtc", Door::CallSocket)];
 /// The subprotocol that is spoken.
 const PROTOCOL: &str = "quckchat.v1";
-/// Messages that a session takes in one turn.
-const TURN: usize = 64;
 /// Before the token, in a browser's list of subprotocols.
 const BEARER: &str = "bearer.";
+/// When an address that has too many sockets waiting for their hello may try again.
+const HELLOS_RETRY: Duration = Duration::from_secs(1);
 
-/// `/ws`: everything.
-pub async fn ws(req: HttpRequest, body: web::Payload, app: web::Data<App>) -> Result<HttpResponse, Failure> {
-    open(&req, body, &app, Door::Socket)
+/// Serves one connection that asked for a WebSocket, until it ends.
+pub async fn serve(req: Request, framed: Framed<TcpStream, h1::Codec>, app: Rc<App>, deps: Rc<SessionDeps>) {
+    let parts = framed.into_parts();
+    let io = Rc::new(parts.io);
+    let mut codec = parts.codec;
+    let connection = match open(&req, &app) {
+        Ok(opening) => {
+            let mut response = ws::handshake_response(req.head());
+            if opening.offered {
+                response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL));
+            }
+            let head = encode(&mut codec, response.finish().drop_body(), &[]);
+            connect(opening, io, parts.read_buf, head, &deps)
+        }
+        Err(failure) => refuse(&failure, &app, &mut codec, io, &deps),
+    };
+    drop((req, codec, app, deps));
+    connection.run().await;
 }
 
-/// `/ws/chat`: no calls.
-pub async fn ws_chat(req: HttpRequest, body: web::Payload, app: web::Data<App>) -> Result<HttpResponse, Failure> {
-    open(&req, body, &app, Door::ChatSocket)
+/// What a handshake came to.
+struct Opening {
+    handshake: Handshake,
+    /// Our subprotocol was offered.
+    offered: bool,
+    /// The token is no good: a browser cannot read an HTTP status here, but it can read why a socket was closed.
+    forged: bool,
 }
 
-/// `/ws/webrtc`: calls and presence only.
-pub async fn ws_webrtc(req: HttpRequest, body: web::Payload, app: web::Data<App>) -> Result<HttpResponse, Failure> {
-    open(&req, body, &app, Door::CallSocket)
-}
-
-fn open(req: &HttpRequest, body: web::Payload, app: &App, door: Door) -> Result<HttpResponse, Failure> {
-    check_origin(req, app)?;
+fn open(req: &Request, app: &App) -> Result<Opening, Failure> {
+    let headers = req.headers();
+    let (_, door) = PATHS.iter().find(|(path, _)| *path == req.path()).ok_or(ErrorCode::RequestNotFound)?;
+    check_origin(headers, app)?;
     if app.readiness.is_draining() {
         return Err(ErrorCode::ServerUnavailable.into());
     }
-    ws::handshake(req.head())
-        .map_err(|error| Failure::from(Refusal::new(ErrorCode::RequestMalformed).saying(error.to_string())))?;
-    let deps = req.app_data::<Rc<SessionDeps>>().ok_or(ErrorCode::ServerUnavailable)?.clone();
-    let address = extract::address(req, app);
-    let Some(permit) = app.limiter.hello_permit(address) else { return Err(ErrorCode::RequestRateLimited.into()) };
-    let (offered, token) = offer(req);
-    let identity = match token.map(|token| app.auth.tokens.verify(token, app.clock.now())) {
-        Some(Ok(identity)) => Some(identity),
-        Some(Err(_)) => {
-            // A browser cannot read an HTTP status here, but it can read why a socket was closed.
-            let closing = Outbound::closing(&deps.hub, CloseCode::NotAuthenticated);
-            return Ok(switch(req, offered, closing));
-        }
-        None => None,
-    };
-    let handshake = Handshake { door, identity, address, permit: Some(Box::new(permit)) };
-    let hello_bytes = deps.limits.hello_bytes;
-    let socket = SessionActor::begin(deps, handshake, |socket| Box::new(Inbound::new(body, socket, hello_bytes)));
-    Ok(switch(req, offered, Outbound::new(socket)))
+    ws::verify_handshake(req.head())
+        .map_err(|error| Refusal::new(ErrorCode::RequestMalformed).saying(error.to_string()))?;
+    let address = extract::address_of(headers, req.peer_addr(), app);
+    let permit = app.limiter.hello_permit(address);
+    let permit = permit.ok_or_else(|| Refusal::new(ErrorCode::RequestRateLimited).after(HELLOS_RETRY))?;
+    let (offered, token) = offer(headers);
+    let identity = token.map(|token| app.auth.tokens.verify(token, app.clock.now())).transpose();
+    let forged = identity.is_err();
+    let identity = identity.unwrap_or(None);
+    let handshake = Handshake { door: *door, identity, address, permit: Some(Box::new(permit)) };
+    Ok(Opening { handshake, offered, forged })
 }
 
 /// A page of another origin has no business here; what is no browser sends no origin.
-fn check_origin(req: &HttpRequest, app: &App) -> Result<(), Failure> {
-    let Some(origin) = req.headers().get(header::ORIGIN) else { return Ok(()) };
-    let host = req.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+fn check_origin(headers: &HeaderMap, app: &App) -> Result<(), Failure> {
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     if origin.to_str().is_ok_and(|origin| app.config.gateway.allows_origin(origin, host)) {
         return Ok(());
     }
@@ -78,15 +97,15 @@ fn check_origin(req: &HttpRequest, app: &App) -> Result<(), Failure> {
 }
 
 /// Whether our subprotocol was offered, and the token that the handshake carries.
-fn offer(req: &HttpRequest) -> (bool, Option<&str>) {
-    let lists = req.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL).filter_map(|list| list.to_str().ok());
+fn offer(headers: &HeaderMap) -> (bool, Option<&str>) {
+    let lists = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).filter_map(|list| list.to_str().ok());
     let mut offered = false;
     let mut token = None;
     for protocol in lists.flat_map(|list| list.split(',')).map(str::trim) {
         offered |= protocol == PROTOCOL;
         token = token.or(protocol.strip_prefix(BEARER));
     }
-    match extract::bearer(req.headers()) {
+    match extract::bearer(headers) {
         Ok(Some(bearer)) => (offered, Some(bearer)),
         Ok(None) => (offered, token),
         // Another scheme is refused like a bad token.
@@ -94,118 +113,48 @@ fn offer(req: &HttpRequest) -> (bool, Option<&str>) {
     }
 }
 
-fn switch(req: &HttpRequest, offered: bool, body: Outbound) -> HttpResponse {
-    let key = req.headers().get(header::SEC_WEBSOCKET_KEY).map(|key| ws::hash_key(key.as_bytes()));
-    let mut response = HttpResponse::build(StatusCode::SWITCHING_PROTOCOLS);
-    response.upgrade("websocket");
-    if let Some(Ok(accept)) = key.as_ref().map(|key| std::str::from_utf8(key)) {
-        response.insert_header((header::SEC_WEBSOCKET_ACCEPT, accept));
+fn encode(codec: &mut h1::Codec, response: Response<()>, body: &[u8]) -> Bytes {
+    let size = if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        BodySize::None
+    } else {
+        BodySize::Sized(body.len() as u64)
+    };
+    let mut bytes = BytesMut::new();
+    if codec.encode(h1::Message::Item((response, size)), &mut bytes).is_err() {
+        return Bytes::new();
     }
-    if offered {
-        response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL));
-    }
-    response.streaming(body)
+    bytes.extend_from_slice(body);
+    bytes.freeze()
 }
 
-/// What the client sends, as whole messages.
-struct Inbound {
-    payload: web::Payload,
-    codec: Codec,
-    bytes: BytesMut,
-    /// The parts of a message that came in several frames; `None` between messages.
-    parts: Option<Vec<u8>>,
-    most: usize,
-    socket: Rc<Socket>,
-    ended: bool,
+fn connect(opening: Opening, io: Rc<TcpStream>, read: BytesMut, head: Bytes, deps: &Rc<SessionDeps>) -> Connection {
+    if opening.forged {
+        return closing(io, head, CloseCode::NotAuthenticated, deps);
+    }
+    let hello_bytes = deps.limits.hello_bytes;
+    let stream = io.clone();
+    let incoming = |socket| Box::new(Inbound::new(stream, &read, socket, hello_bytes)) as Box<_>;
+    let socket = SessionActor::begin(deps.clone(), opening.handshake, incoming);
+    Connection::new(io, socket, head)
 }
 
-impl Inbound {
-    fn new(payload: web::Payload, socket: Rc<Socket>, most: usize) -> Inbound {
-        let codec = Codec::new().max_size(most);
-        Inbound { payload, codec, bytes: BytesMut::new(), parts: None, most, socket, ended: false }
-    }
-
-    /// The next whole message among the bytes that are here.
-    fn decode(&mut self) -> Option<Incoming> {
-        loop {
-            let frame = match self.codec.decode(&mut self.bytes) {
-                Ok(frame) => frame?,
-                Err(ProtocolError::Overflow) => return Some(Incoming::End(CloseCode::FrameTooLarge)),
-                Err(_) => return Some(Incoming::End(CloseCode::ProtocolError)),
-            };
-            match frame {
-                Frame::Text(text) => return Some(Incoming::Text(text)),
-                Frame::Continuation(item) => match self.assemble(item) {
-                    Some(incoming) => return Some(incoming),
-                    None => continue,
-                },
-                Frame::Ping(payload) => {
-                    self.socket.outbox.push(pong(&payload), 0);
-                    return Some(Incoming::Alive);
-                }
-                Frame::Pong(_) => return Some(Incoming::Alive),
-                Frame::Close(_) => return Some(Incoming::End(CloseCode::Normal)),
-                Frame::Binary(_) => return Some(Incoming::End(CloseCode::ProtocolError)),
-            }
-        }
-    }
-
-    fn assemble(&mut self, item: Item) -> Option<Incoming> {
-        let (part, last) = match item {
-            Item::FirstText(part) => {
-                self.parts = Some(Vec::new());
-                (part, false)
-            }
-            Item::FirstBinary(_) => return Some(Incoming::End(CloseCode::ProtocolError)),
-            Item::Continue(part) => (part, false),
-            Item::Last(part) => (part, true),
-        };
-        let Some(parts) = &mut self.parts else { return Some(Incoming::End(CloseCode::ProtocolError)) };
-        if parts.len() + part.len() > self.most {
-            return Some(Incoming::End(CloseCode::FrameTooLarge));
-        }
-        parts.extend_from_slice(&part);
-        if last { self.parts.take().map(|whole| Incoming::Text(Bytes::from(whole))) } else { None }
-    }
+/// A connection that is closed as soon as it is open.
+fn closing(io: Rc<TcpStream>, head: Bytes, code: CloseCode, deps: &SessionDeps) -> Connection {
+    let (notices, _) = mpsc::unbounded_channel();
+    let socket = deps.hub.socket(deps.limits.queue_bytes, notices);
+    socket.outbox.close(code);
+    Connection::new(io, socket, head)
 }
 
-fn pong(payload: &[u8]) -> Bytes {
-    // A ping's payload is at most 125 bytes (RFC 6455, section 5.5), which the codec holds it to.
-    let mut frame = vec![0x8A, payload.len().min(125) as u8];
-    frame.extend_from_slice(&payload[..payload.len().min(125)]);
-    frame.into()
-}
-
-impl Stream for Inbound {
-    type Item = Vec<Incoming>;
-
-    /// All whole messages that are here: the session takes them in one turn.
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Vec<Incoming>>> {
-        loop {
-            if self.ended || self.socket.outbox.has_ended() {
-                return Poll::Ready(None);
-            }
-            // While much waits for this client, its commands wait too.
-            ready!(self.socket.outbox.poll_readable(cx));
-            let mut messages = Vec::new();
-            while let Some(incoming) = self.decode() {
-                self.ended = matches!(incoming, Incoming::End(_));
-                messages.push(incoming);
-                if self.ended || messages.len() == TURN {
-                    break;
-                }
-            }
-            if self.bytes.is_empty() {
-                // An idle socket keeps no buffer.
-                self.bytes = BytesMut::new();
-            }
-            if !messages.is_empty() {
-                return Poll::Ready(Some(messages));
-            }
-            match ready!(Pin::new(&mut self.payload).poll_next(cx)) {
-                Some(Ok(bytes)) => self.bytes.extend_from_slice(&bytes),
-                Some(Err(_)) | None => return Poll::Ready(None),
-            }
-        }
-    }
+/// A refusal in HTTP's words; the connection ends behind it.
+fn refuse(failure: &Failure, app: &App, codec: &mut h1::Codec, io: Rc<TcpStream>, deps: &SessionDeps) -> Connection {
+    app.metrics.refused(Door::Socket, failure.code());
+    let id = RequestId::new(app);
+    let (response, body) = failure.clone().named(&id.0).error_response().into_parts();
+    let body = body.try_into_bytes().unwrap_or_default();
+    let head = encode(codec, response.into(), &body);
+    let (notices, _) = mpsc::unbounded_channel();
+    let socket = deps.hub.socket(deps.limits.queue_bytes, notices);
+    socket.outbox.end();
+    Connection::new(io, socket, head)
 }

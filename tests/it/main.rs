@@ -9,3 +9,4 @@ mod chatting;
 mod fleet;
 mod membership;
 mod resuming;
+mod sockets;

@@ -23,8 +23,13 @@ pub struct FakeClock {
 struct State {
     now: i64,
     /// By when they wake, and in the order in which they lay down.
-    sleepers: BTreeMap<(i64, u64), oneshot::Sender<()>>,
+    sleepers: BTreeMap<(i64, u64), Sleeper>,
     count: u64,
+}
+
+struct Sleeper {
+    since: i64,
+    wake: oneshot::Sender<()>,
 }
 
 impl FakeClock {
@@ -45,37 +50,51 @@ impl FakeClock {
         drop(state);
         for (_, sleeper) in awake {
             // Whoever gave up meanwhile need not be woken.
-            let _ = sleeper.send(());
+            let _ = sleeper.wake.send(());
         }
     }
 
-    /// Lets this much time pass as soon as somebody waits for exactly that.
+    /// Lets this much time pass as soon as somebody has just begun to wait for exactly that.
     pub async fn let_pass(&self, wait: Duration) {
         self.let_pass_for(1, wait).await;
     }
 
     /// The same, as soon as so many wait for it.
     pub async fn let_pass_for(&self, sleepers: usize, wait: Duration) {
-        let enough = async {
-            loop {
-                let asked = self.asked.notified();
-                tokio::pin!(asked);
-                asked.as_mut().enable();
-                if self.sleepers(wait) >= sleepers {
-                    return;
-                }
-                asked.await;
-            }
-        };
-        super::within(enough, &format!("{sleepers} to wait for {wait:?}")).await;
+        super::within(self.until_asked(sleepers, wait), &format!("{sleepers} to wait for {wait:?}")).await;
         self.advance(wait);
     }
 
-    /// How many wait for exactly this long from now.
+    /// Lets this much time pass whenever somebody has just begun to wait for exactly that, until something happens.
+    pub async fn pass_until<T>(&self, wait: Duration, happening: impl Future<Output = T>) -> T {
+        tokio::pin!(happening);
+        loop {
+            tokio::select! {
+                biased;
+                happened = &mut happening => return happened,
+                () = self.until_asked(1, wait) => self.advance(wait),
+            }
+        }
+    }
+
+    async fn until_asked(&self, sleepers: usize, wait: Duration) {
+        loop {
+            let asked = self.asked.notified();
+            tokio::pin!(asked);
+            asked.as_mut().enable();
+            if self.sleepers(wait) >= sleepers {
+                return;
+            }
+            asked.await;
+        }
+    }
+
+    /// How many have just begun to wait for exactly this long.
     fn sleepers(&self, wait: Duration) -> usize {
         let state = self.state.lock();
         let until = state.now + i64::try_from(wait.as_millis()).unwrap();
-        state.sleepers.range((until, 0)..(until + 1, 0)).filter(|(_, sleeper)| !sleeper.is_closed()).count()
+        let waking = state.sleepers.range((until, 0)..(until + 1, 0)).map(|(_, sleeper)| sleeper);
+        waking.filter(|sleeper| sleeper.since == state.now && !sleeper.wake.is_closed()).count()
     }
 }
 
@@ -85,14 +104,15 @@ impl Clock for FakeClock {
     }
 
     fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
-        let (sender, woken) = oneshot::channel();
+        let (wake, woken) = oneshot::channel();
         let mut state = self.state.lock();
         if at.millis() <= state.now {
             return Box::pin(std::future::ready(()));
         }
         state.count += 1;
         let place = (at.millis(), state.count);
-        state.sleepers.insert(place, sender);
+        let since = state.now;
+        state.sleepers.insert(place, Sleeper { since, wake });
         drop(state);
         self.asked.notify_waiters();
         Box::pin(async move {

@@ -140,11 +140,7 @@ impl Socket {
                     return frame;
                 }
                 if self.shared.ended.get() {
-                    panic!(
-                        "closed with {:?} while waiting for {what}; heard {:#?}",
-                        self.shared.closed.get(),
-                        self.heard()
-                    );
+                    panic!("closed with {:?} while waiting for {what}; {}", self.shared.closed.get(), self.diary());
                 }
                 arrived.await;
             }
@@ -157,7 +153,8 @@ impl Socket {
 
     /// What was heard, a line each, beside a failure.
     fn diary(&self) -> String {
-        let lines: Vec<String> = self.heard().iter().map(|frame| format!("\n    {frame:.600}")).collect();
+        let short = |frame: &Value| frame.to_string().chars().take(600).collect::<String>();
+        let lines: Vec<String> = self.heard().iter().map(|frame| format!("\n    {}", short(frame))).collect();
         format!("heard:{}", lines.concat())
     }
 
@@ -177,23 +174,20 @@ impl Socket {
         self.shared.heard.borrow().iter().any(|frame| frame["event"] == event)
     }
 
-    /// How many WebSocket pings came.
-    pub fn pings(&self) -> u64 {
-        self.shared.pings.get()
+    /// Awaits so many WebSocket pings in all.
+    pub async fn is_pinged(&self, times: u64) {
+        self.shared.until("a ping", || (self.shared.pings.get() >= times).then_some(())).await;
+    }
+
+    /// How many events with a `rev` were heard.
+    pub fn numbered(&self) -> u64 {
+        self.shared.numbered.get()
     }
 
     /// Awaits the node's close; gives its code.
     pub async fn is_closed(&self) -> u16 {
-        let closed = async {
-            loop {
-                let arrived = self.shared.arrived.notified();
-                if self.shared.ended.get() {
-                    return self.shared.closed.get();
-                }
-                arrived.await;
-            }
-        };
-        within(closed, "the node to close").await.expect("a close code")
+        self.is_over().await;
+        self.shared.closed.get().expect("a close code")
     }
 
     /// Whether the connection is still there, as far as is known.
@@ -204,20 +198,11 @@ impl Socket {
     /// Closes as clients do.
     pub async fn hangs_up(self) {
         let _ = self.shared.sink.lock().await.send(Message::Close(None)).await;
-        self.is_ended().await;
+        self.is_over().await;
     }
 
-    async fn is_ended(&self) {
-        let ended = async {
-            loop {
-                let arrived = self.shared.arrived.notified();
-                if self.shared.ended.get() {
-                    return;
-                }
-                arrived.await;
-            }
-        };
-        within(ended, "the connection to end").await;
+    async fn is_over(&self) {
+        self.shared.until("the connection to end", || self.shared.ended.get().then_some(())).await;
     }
 
     /// Awaits that the node has taken everything that this socket said so far.
@@ -234,6 +219,19 @@ impl Speaks for Socket {
 }
 
 impl Shared {
+    async fn until<T>(&self, what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+        let happening = async {
+            loop {
+                let arrived = self.arrived.notified();
+                if let Some(found) = found() {
+                    return found;
+                }
+                arrived.await;
+            }
+        };
+        within(happening, what).await
+    }
+
     async fn say(&self, frame: Value) {
         // A socket that the node is closing takes nothing any more; the story will see that.
         let _ = self.sink.lock().await.send(Message::text(frame.to_string())).await;

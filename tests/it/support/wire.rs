@@ -5,6 +5,7 @@ use super::{Node, within};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
+use tokio::io::AsyncReadExt;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -16,7 +17,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 /// How a client knocks.
 #[derive(Clone, Default)]
 pub struct Dial {
-    path: Option<&'static str>,
+    path: Option<String>,
     headers: Vec<(&'static str, String)>,
     receive_bytes: Option<u32>,
 }
@@ -28,8 +29,8 @@ impl Dial {
     }
 
     /// At another path.
-    pub fn at(mut self, path: &'static str) -> Dial {
-        self.path = Some(path);
+    pub fn at(mut self, path: impl Into<String>) -> Dial {
+        self.path = Some(path.into());
         self
     }
 
@@ -61,7 +62,7 @@ impl Dial {
     }
 
     fn request(&self, address: SocketAddr) -> Request<()> {
-        let url = format!("ws://{address}{}", self.path.unwrap_or("/ws"));
+        let url = format!("ws://{address}{}", self.path.as_deref().unwrap_or("/ws"));
         let mut request = url.into_client_request().unwrap();
         for (name, value) in &self.headers {
             request.headers_mut().append(*name, value.parse().unwrap());
@@ -120,6 +121,27 @@ impl Wire {
         self.sends(Message::Frame(Frame::message(bytes, OpCode::Data(Data::Text), true))).await;
     }
 
+    /// Sends a text in parts of so many bytes, a frame each.
+    pub async fn says_in_parts(&mut self, text: &str, bytes: usize) {
+        let parts: Vec<&[u8]> = text.as_bytes().chunks(bytes).collect();
+        for (at, part) in parts.iter().enumerate() {
+            let opcode = if at == 0 { Data::Text } else { Data::Continue };
+            let frame = Frame::message(part.to_vec(), OpCode::Data(opcode), at + 1 == parts.len());
+            // The node may have heard enough before it was all said.
+            if self.stream.send(Message::Frame(frame)).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Sends several frames at once, so that the node reads them at once.
+    pub async fn says_at_once(&mut self, frames: impl IntoIterator<Item = Value>) {
+        for frame in frames {
+            within(self.stream.feed(Message::text(frame.to_string())), "a frame to be taken").await.unwrap();
+        }
+        within(self.stream.flush(), "frames to be sent").await.unwrap();
+    }
+
     pub async fn sends(&mut self, message: Message) {
         within(self.stream.send(message), "a frame to be sent").await.unwrap();
     }
@@ -134,6 +156,23 @@ impl Wire {
                 None => panic!("the connection ended"),
             }
         }
+    }
+
+    /// The next frame as it stands on the wire, answered by nothing: its opcode and what it carries.
+    pub async fn next_unanswered(&mut self) -> (u8, Vec<u8>) {
+        let stream = self.stream.get_mut();
+        let frame = async {
+            let opcode = stream.read_u8().await.unwrap() & 0x0f;
+            let length = match stream.read_u8().await.unwrap() {
+                126 => usize::from(stream.read_u16().await.unwrap()),
+                127 => usize::try_from(stream.read_u64().await.unwrap()).unwrap(),
+                short => usize::from(short),
+            };
+            let mut carried = vec![0; length];
+            stream.read_exact(&mut carried).await.unwrap();
+            (opcode, carried)
+        };
+        within(frame, "the next frame").await
     }
 
     /// The next message of any kind; `None` when the connection is over.
