@@ -34,6 +34,7 @@ use anyhow::Context as _;
 use entities::{Backend, Db};
 use sea_orm::ConnectionTrait;
 use std::convert::Infallible;
+use std::future::ready;
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::rc::Rc;
@@ -300,11 +301,9 @@ fn open_doors(
                     let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNTAKEN));
                 })
                 .upgrade(fn_service(move |(req, framed)| {
-                    let serving = socket::serve(req, framed, app.clone(), deps.clone());
-                    Box::pin(async move {
-                        serving.await;
-                        Ok::<_, Infallible>(())
-                    })
+                    // A task of its own: the server's, which is larger, ends here.
+                    actix_rt::spawn(socket::serve(req, framed, &app, &deps));
+                    ready(Ok::<_, Infallible>(()))
                 }))
                 .finish(map_config(rest, |()| AppConfig::default()))
                 .tcp()

@@ -38,23 +38,27 @@ const BEARER: &str = "bearer.";
 const HELLOS_RETRY: Duration = Duration::from_secs(1);
 
 /// Serves one connection that asked for a WebSocket, until it ends.
-pub async fn serve(req: Request, framed: Framed<TcpStream, h1::Codec>, app: Rc<App>, deps: Rc<SessionDeps>) {
+pub fn serve(
+    req: Request,
+    framed: Framed<TcpStream, h1::Codec>,
+    app: &App,
+    deps: &Rc<SessionDeps>,
+) -> impl Future<Output = ()> + use<> {
+    // Not in the future itself: what served the handshake is not kept while the socket lives.
     let parts = framed.into_parts();
-    let io = Rc::new(parts.io);
-    let mut codec = parts.codec;
-    let connection = match open(&req, &app) {
+    let (io, mut codec) = (Rc::new(parts.io), parts.codec);
+    let connection = match open(&req, app) {
         Ok(opening) => {
             let mut response = ws::handshake_response(req.head());
             if opening.offered {
                 response.insert_header((header::SEC_WEBSOCKET_PROTOCOL, PROTOCOL));
             }
             let head = encode(&mut codec, response.finish().drop_body(), &[]);
-            connect(opening, io, parts.read_buf, head, &deps)
+            connect(opening, io, parts.read_buf, head, deps)
         }
-        Err(failure) => refuse(&failure, &app, &mut codec, io, &deps),
+        Err(failure) => refuse(&failure, app, &mut codec, io, deps),
     };
-    drop((req, codec, app, deps));
-    connection.run().await;
+    connection.run()
 }
 
 /// What a handshake came to.
