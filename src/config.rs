@@ -148,8 +148,6 @@ pub struct Journal {
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Rooms {
-    /// Threads that rooms live on; 0 is one for each core. See `arbiter_count`.
-    pub arbiters: usize,
     /// A room without commands is closed after this.
     #[serde(with = "duration")]
     pub idle: Duration,
@@ -163,13 +161,6 @@ pub struct Rooms {
     /// How often unreported changes are looked for.
     #[serde(with = "duration")]
     pub sweep: Duration,
-}
-
-impl Rooms {
-    /// How many threads rooms live on.
-    pub fn arbiter_count(&self) -> usize {
-        or_cores(self.arbiters)
-    }
 }
 
 /// `[limits]`

@@ -194,7 +194,8 @@ impl Node {
         let most = self.app.config.gateway.shutdown;
         let left = || most.saturating_sub(started.elapsed());
         self.app.readiness.drain();
-        for server in &self.servers {
+        // The operator's door stays open: it says that the node is going away.
+        if let Some(server) = self.servers.first() {
             server.pause().await;
         }
         for hub in self.app.entries.hubs() {
@@ -298,6 +299,7 @@ fn open_doors(
                 .tcp_nodelay(true)
                 .on_connect_ext(|stream: &TcpStream, _| {
                     // Whoever takes nothing for so long is gone; the system tells, also while we only write.
+                    #[cfg(target_os = "linux")]
                     let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNTAKEN));
                 })
                 .upgrade(fn_service(move |(req, framed)| {

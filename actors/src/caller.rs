@@ -57,6 +57,9 @@ pub trait Dispatch {
     /// Serves the command `name` and gives its reply as JSON.
     fn call(&self, caller: Caller, name: &str, data: &RawValue) -> LocalBoxFuture<'static, Outcome<Box<RawValue>>>;
 
+    /// The session itself has refused something: it is counted like any other refusal.
+    fn refused(&self, door: Door, code: ErrorCode);
+
     /// Who a token says is there; the token alone, not whether its session still stands.
     fn authenticate(&self, token: &str) -> Outcome<Identity>;
 }

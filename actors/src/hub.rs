@@ -29,13 +29,20 @@ const ORDERS: usize = 256;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
     /// The user is in this conversation and the socket does not listen to it yet.
-    Join(ConversationId),
+    Join {
+        /// Which.
+        conversation: ConversationId,
+        /// The user's own counter when they joined.
+        user_rev: i64,
+    },
     /// The user is no longer in this conversation.
     Left(ConversationId),
     /// The session was ended.
     Revoked,
     /// The heartbeat has left the queue.
     BeatOut,
+    /// A socket that pulls has read everything, and there is more to read.
+    Hints,
     /// The node is going away.
     Drain {
         /// When the client should come back.
@@ -307,14 +314,28 @@ impl Socket {
         self.pull.borrow().is_some()
     }
 
-    /// The hints that gathered, for one frame; ends the hinting when there are none and nothing waits.
+    /// The hints that gathered, for one frame.
     pub fn take_hints(&self) -> Vec<(ConversationId, i64)> {
+        self.pull.borrow_mut().as_mut().map(|hints| hints.drain().collect()).unwrap_or_default()
+    }
+
+    /// Ends the hinting of a socket that has read everything: frames again.
+    pub fn stop_pulling_when_idle(&self) {
         let mut pull = self.pull.borrow_mut();
-        let hints: Vec<_> = pull.as_mut().map(|hints| hints.drain().collect()).unwrap_or_default();
-        if hints.is_empty() && self.outbox.is_empty() {
+        if self.outbox.is_empty() && pull.as_ref().is_some_and(HashMap::is_empty) {
             *pull = None;
         }
-        hints
+    }
+
+    /// Keeps a hint instead of frames, if the socket pulls; asks the session to tell it when nothing else waits.
+    fn hint(&self, conversation: ConversationId, rev: i64) -> bool {
+        let mut pull = self.pull.borrow_mut();
+        let Some(hints) = &mut *pull else { return false };
+        hints.insert(conversation, rev);
+        if hints.len() == 1 && self.outbox.is_empty() {
+            self.notify(Notice::Hints);
+        }
+        true
     }
 
     /// The next frames for the connection; `None` when it is over.
@@ -323,6 +344,9 @@ impl Socket {
         if self.beat.get().is_some_and(|end| self.outbox.drained() >= end) {
             self.beat.set(None);
             self.notify(Notice::BeatOut);
+        }
+        if frames.is_pending() && self.pull.borrow().as_ref().is_some_and(|hints| !hints.is_empty()) {
+            self.notify(Notice::Hints);
         }
         frames
     }
@@ -394,9 +418,7 @@ impl Listener {
         let Topic::Conversation(conversation) = delivery.topic else {
             return self.hear_own(socket, bytes, parts);
         };
-        if let Some(hints) = &mut *socket.pull.borrow_mut() {
-            hints.insert(conversation, rev);
-        } else {
+        if !socket.hint(conversation, rev) {
             let visible_from = self.visible_from_seq.get();
             let all = from_rev > self.since_rev.get()
                 && parts.iter().all(|part| part.removed.is_none() && part.seq.is_none_or(|seq| seq >= visible_from));
@@ -448,7 +470,7 @@ impl Listener {
                 }
                 // The session tells it when it has joined, with what it then finds.
                 (Some(conversation), None) if !socket.listens(Topic::Conversation(conversation)) => {
-                    socket.notify(Notice::Join(conversation));
+                    socket.notify(Notice::Join { conversation, user_rev: part.rev });
                 }
                 _ => socket.outbox.push(bytes.slice(frame), 0),
             }
@@ -462,12 +484,8 @@ impl Listener {
         let removal = self.removal(fill.items.iter().map(|item| (item.rev(), removed(item))));
         let from = from_rev.max(self.since_rev.get() + 1);
         let upto = removal.unwrap_or(rev).min(rev);
-        if from <= upto {
-            if let Some(hints) = &mut *socket.pull.borrow_mut() {
-                hints.insert(conversation, upto);
-            } else {
-                socket.outbox.push(fills.frame(conversation, from, upto, fill, self.visible_from_seq.get()), 1);
-            }
+        if from <= upto && !socket.hint(conversation, upto) {
+            socket.outbox.push(fills.frame(conversation, from, upto, fill, self.visible_from_seq.get()), 1);
         }
         if let Some(removal) = removal {
             self.leave(socket, conversation, removal);

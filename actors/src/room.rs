@@ -50,6 +50,13 @@ pub struct Reply<T> {
 }
 
 impl<T> Reply<T> {
+    /// A reply that counts for no room, and where its outcome arrives.
+    pub fn unbound() -> (Reply<T>, oneshot::Receiver<Outcome<T>>) {
+        let (sender, answer) = oneshot::channel();
+        let waiting = Waiting { items: AtomicUsize::new(1), bytes: AtomicUsize::new(0) };
+        (Reply { sender: Some(sender), waiting: Arc::new(waiting), bytes: 0 }, answer)
+    }
+
     /// Answers.
     pub fn send(mut self, outcome: Outcome<T>) {
         if let Some(sender) = self.sender.take() {

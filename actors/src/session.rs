@@ -243,7 +243,8 @@ impl StreamHandler<Vec<Incoming>> for SessionActor {
 impl StreamHandler<Notice> for SessionActor {
     fn handle(&mut self, notice: Notice, context: &mut Self::Context) {
         match notice {
-            Notice::Join(conversation) => self.join_one(conversation, context),
+            Notice::Join { conversation, user_rev } => self.join_one(conversation, user_rev, context),
+            Notice::Hints => self.push_hints(),
             Notice::Left(_) => self.review_watched(context),
             Notice::BeatOut => self.await_answer(context),
             Notice::Revoked => {
@@ -406,7 +407,7 @@ impl SessionActor {
     }
 
     /// The user has become a member: listen, look, then say so with what was found.
-    fn join_one(&mut self, conversation: ConversationId, context: &mut Context<Self>) {
+    fn join_one(&mut self, conversation: ConversationId, user_rev: i64, context: &mut Context<Self>) {
         let Some(user) = self.socket.user.get() else { return };
         if self.socket.listens(Topic::Conversation(conversation)) {
             return;
@@ -424,6 +425,7 @@ impl SessionActor {
                     return session.socket.detach(Topic::Conversation(conversation));
                 };
                 let mut added = Event::new("conversation.added", &view).within(conversation);
+                added.user_rev = Some(user_rev);
                 added.at = Some(session.deps.clock.now());
                 session.push(&added);
                 session.socket.release(Topic::Conversation(conversation), rev, visible_from_seq);
@@ -447,6 +449,7 @@ impl SessionActor {
         }
         let caller = self.caller();
         if let Err(error) = self.admit(id, context) {
+            self.deps.dispatch.refused(self.door, error.code());
             return self.answer(id, Err(error), &caller.request_id);
         }
         let data = frame.data.unwrap_or(RawValue::NULL);
@@ -637,7 +640,7 @@ impl SessionActor {
             // The one before is still on its way.
             return self.schedule_heartbeat(context);
         }
-        self.push_hints();
+        self.socket.stop_pulling_when_idle();
         self.review_watched(context);
         self.review_session(context);
         let outbox = &self.socket.outbox;
@@ -699,9 +702,6 @@ impl SessionActor {
 
     /// For a socket that was too slow twice: where it may read on, instead of everything.
     fn push_hints(&self) {
-        if !self.socket.pulls() || !self.socket.outbox.is_empty() {
-            return;
-        }
         let hints = self.socket.take_hints();
         let heads: Vec<event::Hint> =
             hints.into_iter().map(|(conversation_id, last_rev)| event::Hint { conversation_id, last_rev }).collect();

@@ -74,7 +74,6 @@ impl Config {
         within(wrong, "journal.queue_items", self.journal.queue_items, 1..=MANY);
         within(wrong, "journal.queue_bytes", self.journal.queue_bytes, MIB..=1 << 34);
         within(wrong, "journal.batch_items", self.journal.batch_items, 1..=4096);
-        within(wrong, "rooms.arbiters", self.rooms.arbiters, 0..=1024);
         within(wrong, "rooms.queue_items", self.rooms.queue_items, 1..=MANY);
         within(wrong, "rooms.queue_bytes", self.rooms.queue_bytes, 64 * KIB..=1 << 34);
         within(wrong, "limits.participants", limits.participants, 2..=1_000_000);

@@ -1,11 +1,11 @@
-//! The one wrapper around every command, whatever its door: access, limits, metrics, audit.
-//! Never a rule of a domain: those stand behind `Run`.
+//! The one wrapper around every command, whatever its door: who may call it where, its values, its metrics.
+//! Never a rule of a domain: those stand behind `Run`. How often one may call is each door's to count.
 
 use crate::app::App;
 use actors::caller::{Caller, Dispatch, Identity};
 use actors::protocol::command::*;
 use actors::protocol::json::read;
-use actors::protocol::{Access, Command, Doors, Error, ErrorCode, Fault, Outcome};
+use actors::protocol::{Access, Command, Door, Doors, Error, ErrorCode, Fault, Outcome};
 use futures_util::future::LocalBoxFuture;
 use serde_json::value::RawValue;
 use std::any::TypeId;
@@ -170,6 +170,10 @@ impl Dispatch for ByName {
                 Box::pin(std::future::ready(Err(unknown.into())))
             }
         }
+    }
+
+    fn refused(&self, door: Door, code: ErrorCode) {
+        self.0.metrics.refused(door, code);
     }
 
     fn authenticate(&self, token: &str) -> Outcome<Identity> {

@@ -167,6 +167,7 @@ fn frames() -> Named {
     add::<Hello>(&mut named);
     add::<event::Ready>(&mut named);
     add::<event::Heads>(&mut named);
+    add::<event::Hints>(&mut named);
     add::<event::Heartbeat>(&mut named);
     add::<event::Drain>(&mut named);
     add::<event::Typist>(&mut named);

@@ -5,8 +5,10 @@
 #[macro_use]
 mod support;
 
+mod bad_input;
 mod chatting;
 mod fleet;
 mod membership;
 mod resuming;
+mod signing_in;
 mod sockets;

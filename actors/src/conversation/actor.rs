@@ -7,7 +7,6 @@
 //! hundred members costs no more than one of a hundred thousand.
 
 use super::change::{Change, Done, Receipt, Written};
-use super::policy::{Act, may};
 use crate::clock::Clock;
 use crate::cluster::{Content, Delivery, EphemeralKey, Part, Topic};
 use crate::entry::Entries;
@@ -17,7 +16,7 @@ use crate::protocol::ErrorCode;
 use crate::protocol::event::{self, Event, append_text_frame};
 use crate::room::{Lease, Reply, Room};
 use actix::prelude::*;
-use entities::{ConversationId, ConversationKind, Db, Role, Timestamp, UserId};
+use entities::{ConversationId, Db, Role, Timestamp, UserId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -152,11 +151,10 @@ impl StreamHandler<Verdict> for ConversationActor {
 
 impl ConversationActor {
     fn change(&mut self, actor: UserId, change: Change, reply: Reply<Done>) {
-        // What the room does not know, or would refuse, the journal decides on the rows.
+        // What the room does not know the journal reads from the rows, and judges there.
         let known =
             self.rights.as_ref().and_then(|rights| Some((rights.policy_rev, rights.roles.get(&actor).copied()??)));
-        let allowed = known.filter(|(_, role)| may(ConversationKind::Group, Some(*role), Act::Take).is_ok());
-        let (policy_rev, role) = allowed.map_or((-1, None), |(policy_rev, role)| (policy_rev, Some(role)));
+        let (policy_rev, role) = known.map_or((-1, None), |(policy_rev, role)| (policy_rev, Some(role)));
         if matches!(change, Change::Send(_)) {
             self.stops_typing(actor);
         }

@@ -33,6 +33,8 @@ pub(super) struct Head {
 pub(super) struct Stored {
     pub row: message::Model,
     pub reactions: Vec<(UserId, String)>,
+    /// When the last of them was given.
+    pub reacted_at: Timestamp,
     pub new: bool,
     pub dirty: bool,
 }
@@ -56,13 +58,14 @@ pub(super) struct Work {
     pub participants: HashMap<(ConversationId, UserId), Option<participant::Model>>,
     pub owners: HashMap<ConversationId, HashSet<UserId>>,
     pub users: HashMap<UserId, i64>,
-    pub mentionable: HashMap<(ConversationId, String), UserId>,
+    /// Who has a name that stands in a text, and whether they were a member when that was read.
+    pub mentionable: HashMap<(ConversationId, String), (UserId, bool)>,
     /// Participants to be saved.
     pub touched: BTreeSet<(ConversationId, UserId)>,
     /// Users whose counter rose.
     pub raised: BTreeSet<UserId>,
-    /// Reactions given (`true`) or taken back.
-    pub reactions: BTreeMap<(MessageId, UserId, String), bool>,
+    /// Reactions given, at a moment that keeps their order, or taken back.
+    pub reactions: BTreeMap<(MessageId, UserId, String), Option<Timestamp>>,
     /// Messages that lose all reactions.
     pub unloved: Vec<MessageId>,
     /// Whom the message at a place mentions from now on.
@@ -267,7 +270,7 @@ impl Work {
             deleted_at: None,
         };
         let place = Place { conversation: item.conversation, seq: row.seq };
-        let stored = Stored { row, reactions: Vec::new(), new: true, dirty: false };
+        let stored = Stored { row, reactions: Vec::new(), reacted_at: Timestamp::EPOCH, new: true, dirty: false };
         let message = stored.view();
         self.new_places.insert(place);
         self.mention(place, item.actor, &new.text);
@@ -280,6 +283,12 @@ impl Work {
         let names = mentions::names(text).into_iter();
         let users: BTreeSet<UserId> = names
             .filter_map(|name| self.mentionable.get(&(place.conversation, name)).copied())
+            // Who is added or removed in this transaction counts as they are by now.
+            .filter(|(user, was_member)| match self.participants.get(&(place.conversation, *user)) {
+                Some(row) => row.as_ref().and_then(current).is_some(),
+                None => *was_member,
+            })
+            .map(|(user, _)| user)
             .filter(|user| *user != sender)
             .collect();
         if !users.is_empty() || !self.new_places.contains(&place) {
@@ -334,11 +343,13 @@ impl Work {
         if add && kinds.len() >= self.most_reactions && !kinds.contains(emoji) {
             return Err(refuse(ErrorCode::MessageTooManyReactions));
         }
-        self.reactions.insert((message, item.actor, emoji.to_owned()), add);
+        let at = self.now.max(stored.reacted_at.plus_millis(1));
+        self.reactions.insert((message, item.actor, emoji.to_owned()), add.then_some(at));
         let actor = item.actor;
         self.rewrite(item.conversation, message, if add { "reaction.added" } else { "reaction.removed" }, |stored| {
             if add {
                 stored.reactions.push((actor, emoji.to_owned()));
+                stored.reacted_at = at;
             } else {
                 stored.reactions.retain(|(user, given)| *user != actor || given != emoji);
             }

@@ -73,19 +73,22 @@ pub async fn member(db: &Db, conversation: ConversationId, user: UserId) -> Outc
 
 // --- messages
 
-/// Who reacted how to these messages, first given first.
+/// Who reacted how to these messages and when, first given first.
 pub async fn reactions(
     connection: &impl ConnectionTrait,
     messages: &[MessageId],
-) -> Result<Vec<(MessageId, UserId, String)>, DbErr> {
+) -> Result<Vec<(MessageId, UserId, String, Timestamp)>, DbErr> {
     if messages.is_empty() {
         return Ok(Vec::new());
     }
     let rows = select_in(connection, messages, "uuid", |list| {
-        format!("SELECT message_id, user_id, emoji FROM reactions WHERE message_id IN ({list}) ORDER BY created_at, user_id, emoji")
+        format!("SELECT message_id, user_id, emoji, created_at FROM reactions WHERE message_id IN ({list}) ORDER BY created_at, user_id, emoji")
     })
     .await?;
-    rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?))).collect()
+    let given = |row: &QueryResult| {
+        Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?, row.try_get_by_index(2)?, row.try_get_by_index(3)?))
+    };
+    rows.iter().map(given).collect()
 }
 
 /// A message as clients see it; `conversation` where it does not stand beside it.
@@ -131,7 +134,7 @@ pub async fn message_views(
     // Only a message that was changed can have reactions.
     let changed: Vec<MessageId> = rows.iter().filter(|row| row.changed).map(|row| row.id).collect();
     let mut by_message: HashMap<MessageId, Vec<(UserId, String)>> = HashMap::new();
-    for (message, user, emoji) in reactions(connection, &changed).await? {
+    for (message, user, emoji, _) in reactions(connection, &changed).await? {
         by_message.entry(message).or_default().push((user, emoji));
     }
     let none = Vec::new();

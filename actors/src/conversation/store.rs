@@ -14,7 +14,7 @@ use crate::journal::Item;
 use crate::protocol::Refusal;
 use crate::sql::{Table, select_in};
 use entities::db::Backend;
-use entities::{ConversationId, ConversationKind, Db, MessageId, UserId, message, participant};
+use entities::{ConversationId, ConversationKind, Db, MessageId, Timestamp, UserId, message, participant};
 use sea_orm::{ActiveEnum, DatabaseTransaction, DbErr, FromQueryResult, QueryResult, Value};
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -174,13 +174,14 @@ async fn take_messages(connection: &DatabaseTransaction, work: &mut Work, rows: 
         if row.changed {
             changed.insert(row.id);
         }
-        work.take(Stored { row, reactions: Vec::new(), new: false, dirty: false });
+        work.take(Stored { row, reactions: Vec::new(), reacted_at: Timestamp::EPOCH, new: false, dirty: false });
     }
     // Only a message that was changed can have reactions.
     let changed: Vec<MessageId> = changed.into_iter().collect();
-    for (message, user, emoji) in super::read::reactions(connection, &changed).await? {
+    for (message, user, emoji, at) in super::read::reactions(connection, &changed).await? {
         if let Some(stored) = work.messages.get_mut(&message) {
             stored.reactions.push((user, emoji));
+            stored.reacted_at = at;
         }
     }
     Ok(())
@@ -263,13 +264,15 @@ async fn load_mentionable(connection: &DatabaseTransaction, work: &mut Work, ite
     let rows = keys
         .select(connection, &["uuid", "text"], |values| {
             format!(
-                "SELECT k.column1, k.column2, p.user_id FROM (VALUES {values}) AS k JOIN users AS u ON u.username_key = k.column2 \
-                 JOIN participants AS p ON p.conversation_id = k.column1 AND p.user_id = u.id AND p.until_rev IS NULL"
+                "SELECT k.column1, k.column2, u.id, p.user_id FROM (VALUES {values}) AS k JOIN users AS u ON u.username_key = k.column2 \
+                 LEFT JOIN participants AS p ON p.conversation_id = k.column1 AND p.user_id = u.id AND p.until_rev IS NULL"
             )
         })
         .await?;
     for row in rows {
-        work.mentionable.insert((row.try_get_by_index(0)?, row.try_get_by_index(1)?), row.try_get_by_index(2)?);
+        let is_member = row.try_get_by_index::<Option<UserId>>(3)?.is_some();
+        work.mentionable
+            .insert((row.try_get_by_index(0)?, row.try_get_by_index(1)?), (row.try_get_by_index(2)?, is_member));
     }
     Ok(())
 }
@@ -372,8 +375,8 @@ async fn save_reactions(connection: &DatabaseTransaction, work: &mut Work) -> Re
     let mut removed = Table::new(3);
     for ((message, user, emoji), given) in std::mem::take(&mut work.reactions) {
         match given {
-            true => added.push([message.into(), user.into(), emoji.into(), work.now.into()]),
-            false => removed.push([message.into(), user.into(), emoji.into()]),
+            Some(at) => added.push([message.into(), user.into(), emoji.into(), at.into()]),
+            None => removed.push([message.into(), user.into(), emoji.into()]),
         }
     }
     removed
@@ -384,7 +387,8 @@ async fn save_reactions(connection: &DatabaseTransaction, work: &mut Work) -> Re
     added
         .insert(connection, &["", "", "", ""], |values| {
             format!(
-                "INSERT INTO reactions (message_id, user_id, emoji, created_at) VALUES {values} ON CONFLICT DO NOTHING"
+                "INSERT INTO reactions (message_id, user_id, emoji, created_at) VALUES {values} \
+                 ON CONFLICT (message_id, user_id, emoji) DO UPDATE SET created_at = excluded.created_at"
             )
         })
         .await?;

@@ -65,7 +65,8 @@ impl Request {
             path.push_str(&query(&fields));
             return Request { method, path, body: None };
         }
-        let bodiless = fields.is_empty() && (*method == "DELETE" || *method == "PUT" || pattern.ends_with("/leave"));
+        let bodiless =
+            fields.is_empty() && (*method == "DELETE" || ["{emoji}", "leave"].iter().any(|end| pattern.ends_with(end)));
         Request { method, path, body: (!bodiless).then_some(Value::Object(fields)) }
     }
 }

@@ -35,13 +35,7 @@ impl Setting {
 
     /// A node on a bus.
     pub fn named(bus: &Arc<LocalBus>, name: &str) -> Setting {
-        Setting {
-            limits: rows::limits(),
-            clock: FakeClock::new(),
-            cluster: bus.join(name),
-            connections: 8,
-            url: None,
-        }
+        Setting { limits: rows::limits(), clock: FakeClock::new(), cluster: bus.join(name), connections: 8, url: None }
     }
 
     /// With other bounds.
@@ -191,15 +185,14 @@ impl Node {
         let swept = actix_rt::spawn(self.mender().sweep());
         self.clock.let_pass(self.limits.sweep).await;
         // Either everything is there and the next round waits, or what is only on its way gets its time.
-        until("the sweep to look", || {
-            self.clock.sleeps(self.limits.sweep) || self.clock.sleeps(self.limits.gap_wait)
-        })
-        .await;
+        until("the sweep to look", || self.clock.sleeps(self.limits.sweep) || self.clock.sleeps(self.limits.gap_wait))
+            .await;
         if !self.clock.sleeps(self.limits.sweep) {
             self.clock.advance(self.limits.gap_wait);
             until("the sweep to be done", || self.clock.sleeps(self.limits.sweep)).await;
         }
         swept.abort();
+        let _ = swept.await;
         self.is_quiet().await;
     }
 }

@@ -193,11 +193,8 @@ impl Rows {
                 joined_at: now,
             };
             row.into_active_model().insert(self.db.write()).await.unwrap();
-            let raised = user::ActiveModel {
-                id: sea_orm::Set(user_id),
-                user_rev: sea_orm::Set(user_rev),
-                ..Default::default()
-            };
+            let raised =
+                user::ActiveModel { id: sea_orm::Set(user_id), user_rev: sea_orm::Set(user_rev), ..Default::default() };
             raised.update(self.db.write()).await.unwrap();
         }
         id
@@ -213,7 +210,7 @@ impl Rows {
         let count = items.len();
         let committed = self.try_commit(items).await.unwrap();
         assert_eq!(committed.outcomes.len(), count);
-        assert_eq!(committed.skipped, []);
+        assert!(committed.skipped.is_empty());
         committed
     }
 
