@@ -16,6 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 /// Hellos that share one round of queries.
 const TOGETHER: usize = 512;
 
+/// Conversations of which a client is told at once that they are no longer the user's.
+const GONE: usize = 2000;
+
 /// Where a user is a member.
 #[derive(Debug, Clone, Copy)]
 pub struct Membership {
@@ -238,6 +241,7 @@ async fn look(db: &Db, keys: &[(UserId, &[ConversationId], &Known)]) -> Result<V
             }
         }
         let lost = known.revs.iter().flat_map(|revs| revs.keys()).filter(|id| !found.contains_key(&(*user, **id)));
+        let lost = lost.take(GONE);
         snapshot.gone = lost
             .map(|id| Gone { conversation_id: *id, until_rev: ended.get(&(*user, *id)).copied().unwrap_or(0) })
             .collect();

@@ -7,7 +7,7 @@
 
 use crate::cluster::{Content, Delivery, Fill, Part, Topic};
 use crate::entry::Entries;
-use crate::outbox::Outbox;
+use crate::outbox::{CloseCode, Outbox};
 use crate::protocol::event::{ConversationChanges, Event};
 use crate::protocol::view::Item;
 use bytes::Bytes;
@@ -22,6 +22,8 @@ use tokio::sync::mpsc;
 /// Listeners served before others of the thread get their turn.
 const TURN: usize = 1000;
 
+/// Deliveries of one topic that are held while a socket joins.
+const HELD: usize = 4096;
 /// Deliveries taken at once.
 const ORDERS: usize = 256;
 
@@ -41,8 +43,8 @@ pub enum Notice {
     Revoked,
     /// The heartbeat has left the queue.
     BeatOut,
-    /// A socket that pulls has read everything, and there is more to read.
-    Hints,
+    /// The queue is empty, and something was waiting for that.
+    Emptied,
     /// The node is going away.
     Drain {
         /// When the client should come back.
@@ -64,6 +66,7 @@ pub struct Socket {
     notices: mpsc::UnboundedSender<Notice>,
     /// Where a heartbeat ends in the queue; `Notice::BeatOut` tells when it has left.
     beat: Cell<Option<u64>>,
+    wants_emptied: Cell<bool>,
     pull: RefCell<Option<HashMap<ConversationId, i64>>>,
 }
 
@@ -177,6 +180,7 @@ impl Hub {
         let socket = Rc::new(Socket {
             id,
             beat: Cell::new(None),
+            wants_emptied: Cell::new(false),
             outbox: Outbox::new(queue_bytes, self.entries.metrics().queue_bytes.clone()),
             user: Cell::new(None),
             session: Cell::new(None),
@@ -332,10 +336,19 @@ impl Socket {
         let mut pull = self.pull.borrow_mut();
         let Some(hints) = &mut *pull else { return false };
         hints.insert(conversation, rev);
-        if hints.len() == 1 && self.outbox.is_empty() {
-            self.notify(Notice::Hints);
+        if hints.len() == 1 {
+            self.when_emptied();
         }
         true
+    }
+
+    /// Has `Notice::Emptied` sent once the queue is empty.
+    pub fn when_emptied(&self) {
+        if self.outbox.is_empty() {
+            self.notify(Notice::Emptied);
+        } else {
+            self.wants_emptied.set(true);
+        }
     }
 
     /// The next frames for the connection; `None` when it is over.
@@ -345,8 +358,8 @@ impl Socket {
             self.beat.set(None);
             self.notify(Notice::BeatOut);
         }
-        if frames.is_pending() && self.pull.borrow().as_ref().is_some_and(|hints| !hints.is_empty()) {
-            self.notify(Notice::Hints);
+        if frames.is_pending() && self.wants_emptied.replace(false) {
+            self.notify(Notice::Emptied);
         }
         frames
     }
@@ -397,11 +410,16 @@ impl Listener {
         if self.gone.get() {
             return;
         }
+        let Some(socket) = self.socket.upgrade() else { return };
         if let Some(held) = &mut *self.held.borrow_mut() {
-            held.push(delivery.clone());
+            if held.len() < HELD {
+                held.push(delivery.clone());
+            } else {
+                // So much came while it was joining that it had better begin again.
+                socket.outbox.close(CloseCode::OutOfStep);
+            }
             return;
         }
-        let Some(socket) = self.socket.upgrade() else { return };
         match &delivery.content {
             Content::Frames { bytes, parts } => self.hear_frames(&socket, delivery, bytes, parts),
             Content::Fill(fill) => self.hear_fill(&socket, delivery, fill, fills),

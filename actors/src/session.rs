@@ -149,6 +149,8 @@ pub struct SessionActor {
     marks: Marks,
     notices: Option<mpsc::UnboundedReceiver<Notice>>,
     counted: bool,
+    /// Heads that did not fit into `ready`.
+    heads: Vec<Head>,
     /// The node is going away: what is under way is finished, nothing new begins.
     draining: bool,
 }
@@ -185,6 +187,7 @@ impl SessionActor {
                 marks: Marks::default(),
                 notices: Some(notices),
                 counted: false,
+                heads: Vec::new(),
                 draining: false,
             }
         });
@@ -243,9 +246,16 @@ impl StreamHandler<Vec<Incoming>> for SessionActor {
 impl StreamHandler<Notice> for SessionActor {
     fn handle(&mut self, notice: Notice, context: &mut Self::Context) {
         match notice {
-            Notice::Join { conversation, user_rev } => self.join_one(conversation, user_rev, context),
-            Notice::Hints => self.push_hints(),
-            Notice::Left(_) => self.review_watched(context),
+            Notice::Join { conversation, user_rev } => self.join_one(conversation, Some(user_rev), context),
+            Notice::Emptied => {
+                self.push_hints();
+                self.push_heads();
+            }
+            Notice::Left(conversation) => {
+                // Removed and added again, the hints of which may have come in any order: the rows tell.
+                self.join_one(conversation, None, context);
+                self.review_watched(context);
+            }
             Notice::BeatOut => self.await_answer(context),
             Notice::Revoked => {
                 if let Some(session_id) = self.socket.session.get() {
@@ -356,6 +366,7 @@ impl SessionActor {
     fn ready(&mut self, identity: Identity, arrival: &Arrival, snapshot: Snapshot, context: &mut Context<Self>) {
         let limits = &self.deps.limits;
         let (first, rest) = snapshot.heads.split_at(snapshot.heads.len().min(HEADS));
+        self.heads = rest.to_vec();
         let ready = event::Ready {
             session_id: identity.session,
             user: &arrival.user,
@@ -374,10 +385,10 @@ impl SessionActor {
             pull: self.socket.pulls(),
         };
         self.push(&Event::new("ready", &ready));
-        self.push_heads(rest);
         self.socket.outbox.restart_count();
         self.stage = Stage::Ready;
         self.release(arrival, &snapshot);
+        self.push_heads();
         self.deps.entries.metrics().sockets.inc();
         self.deps.entries.metrics().readies.inc();
         self.counted = true;
@@ -386,10 +397,15 @@ impl SessionActor {
         self.schedule_heartbeat(context);
     }
 
-    fn push_heads(&self, heads: &[Head]) {
-        let mut pages = heads.chunks(HEADS).peekable();
-        while let Some(heads) = pages.next() {
-            self.push(&Event::new("heads", &event::Heads { heads, more: pages.peek().is_some() }));
+    /// The pages of heads that did not fit into `ready`, as fast as the client takes them.
+    fn push_heads(&mut self) {
+        while !self.heads.is_empty() {
+            if self.socket.outbox.is_half_full() {
+                return self.socket.when_emptied();
+            }
+            let rest = self.heads.split_off(self.heads.len().min(HEADS));
+            let page = std::mem::replace(&mut self.heads, rest);
+            self.push(&Event::new("heads", &event::Heads { heads: &page, more: !self.heads.is_empty() }));
         }
     }
 
@@ -407,7 +423,7 @@ impl SessionActor {
     }
 
     /// The user has become a member: listen, look, then say so with what was found.
-    fn join_one(&mut self, conversation: ConversationId, user_rev: i64, context: &mut Context<Self>) {
+    fn join_one(&mut self, conversation: ConversationId, user_rev: Option<i64>, context: &mut Context<Self>) {
         let Some(user) = self.socket.user.get() else { return };
         if self.socket.listens(Topic::Conversation(conversation)) {
             return;
@@ -425,7 +441,7 @@ impl SessionActor {
                     return session.socket.detach(Topic::Conversation(conversation));
                 };
                 let mut added = Event::new("conversation.added", &view).within(conversation);
-                added.user_rev = Some(user_rev);
+                added.user_rev = user_rev;
                 added.at = Some(session.deps.clock.now());
                 session.push(&added);
                 session.socket.release(Topic::Conversation(conversation), rev, visible_from_seq);

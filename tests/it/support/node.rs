@@ -34,7 +34,8 @@ pub struct Inner {
     pub stage: Stage,
     pub letters: Arc<Letters>,
     http: awc::Client,
-    place: usize,
+    /// Where the stage keeps it; none if it is a process of its own.
+    place: Option<usize>,
 }
 
 impl std::ops::Deref for Node {
@@ -130,21 +131,36 @@ impl Node {
             clock: common.clock.clone(),
             stage: stage.clone(),
             letters: common.letters.clone(),
-            http: awc::Client::builder().timeout(super::PATIENCE).disable_redirects().finish(),
-            place: stage.keep(node),
+            http: http(),
+            place: Some(stage.keep(node)),
         }))
+    }
+
+    /// A node that runs in a process of its own.
+    pub fn at(stage: &Stage, address: SocketAddr) -> Node {
+        Node(Rc::new(Inner {
+            address,
+            operations: None,
+            clock: FakeClock::new(),
+            stage: stage.clone(),
+            letters: Arc::default(),
+            http: http(),
+            place: None,
+        }))
+    }
+
+    fn taken(&self) -> node::Node {
+        self.place.and_then(|place| self.stage.take(place)).expect("a node that runs")
     }
 
     /// Stops it in order.
     pub async fn stop(&self) {
-        let node = self.stage.take(self.place).expect("a node that runs");
-        within(node.stop(), "the node to stop").await;
+        within(self.taken().stop(), "the node to stop").await;
     }
 
     /// Stops it in order while the story goes on.
     pub fn begins_to_stop(&self) -> actix_web::rt::task::JoinHandle<()> {
-        let node = self.stage.take(self.place).expect("a node that runs");
-        actix_web::rt::spawn(node.stop())
+        actix_web::rt::spawn(self.taken().stop())
     }
 
     /// People who have just signed in, each by a code.
@@ -236,6 +252,10 @@ impl Node {
         };
         within(exchange, "an answer of HTTP").await
     }
+}
+
+fn http() -> awc::Client {
+    awc::Client::builder().timeout(super::PATIENCE).disable_redirects().finish()
 }
 
 /// An answer of HTTP.

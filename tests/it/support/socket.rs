@@ -112,6 +112,13 @@ impl Socket {
         Answer { status: None, result }
     }
 
+    /// The reply to a command; `None` if the connection ended first.
+    pub async fn reply_if_any(&self, id: &str) -> Option<Answer> {
+        let replied = || self.shared.heard.borrow().iter().any(|frame| frame["re"] == id);
+        self.shared.until("a reply, or the end", || (replied() || self.shared.ended.get()).then_some(())).await;
+        if replied() { Some(self.reply(id).await) } else { None }
+    }
+
     /// The first event of this name that was not taken yet.
     pub async fn hears(&self, event: &str) -> Value {
         self.takes(event, |frame| frame["event"] == event).await

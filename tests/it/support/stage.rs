@@ -68,7 +68,8 @@ impl Stage {
         }
     }
 
-    async fn clear(&self) {
+    /// Stops what still runs, and drops the database.
+    pub async fn clear(&self) {
         let nodes = std::mem::take(&mut *self.0.nodes.borrow_mut());
         for node in nodes.into_iter().flatten() {
             node.stop().await;

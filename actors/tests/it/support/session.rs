@@ -42,6 +42,8 @@ impl Dispatch for ByName {
         })
     }
 
+    fn refused(&self, _: Door, _: ErrorCode) {}
+
     fn authenticate(&self, _: &str) -> Outcome<Identity> {
         Err(ErrorCode::AuthUnauthenticated.into())
     }
