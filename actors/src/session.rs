@@ -302,8 +302,7 @@ impl SessionActor {
             return self.close(CloseCode::FrameTooLarge, context);
         }
         if std::str::from_utf8(text).is_err() {
-            let refusal = Refusal::new(ErrorCode::RequestMalformed).saying("The frame is not UTF-8.");
-            self.answer(None, Err(refusal.into()), &self.caller().request_id);
+            self.refuse_frame(None, "The frame is not UTF-8.");
             return self.close(CloseCode::NotUtf8, context);
         }
         let frame = serde_json::from_slice::<Frame>(text);
@@ -314,9 +313,7 @@ impl SessionActor {
                 let id = serde_json::from_slice::<serde_json::Value>(text)
                     .ok()
                     .and_then(|value| value.get("id")?.as_str().map(str::to_owned));
-                let refusal = Refusal::new(ErrorCode::RequestMalformed)
-                    .saying(format!("A frame is {{\"id\", \"cmd\", \"data\"}}: {error}."));
-                self.answer(id.as_deref(), Err(refusal.into()), &self.caller().request_id);
+                self.refuse_frame(id.as_deref(), format!("A frame is {{\"id\", \"cmd\", \"data\"}}: {error}."));
             }
             (_, Ok(frame)) => self.command(frame, context),
         }
@@ -505,11 +502,21 @@ impl SessionActor {
     }
 
     fn answer(&self, id: Option<&str>, outcome: Outcome<Box<RawValue>>, request_id: &str) {
-        match (id, outcome) {
-            (Some(id), Ok(reply)) => self.socket.outbox.push(event::ok_frame(id, &reply), 0),
-            (id, Err(error)) => self.socket.outbox.push(event::error_frame(id, &error, request_id), 0),
-            (None, Ok(_)) => {}
-        }
+        let frame = match (id, outcome) {
+            (Some(id), Ok(reply)) => event::ok_frame(id, &reply),
+            (Some(id), Err(error)) => event::error_frame(Some(id), &error, request_id),
+            // Without an id nobody waits for it.
+            (None, _) => return,
+        };
+        self.socket.outbox.push(frame, 0);
+    }
+
+    /// Refuses what could not be read as a command.
+    fn refuse_frame(&self, id: Option<&str>, message: impl Into<std::borrow::Cow<'static, str>>) {
+        let refusal = Refusal::new(ErrorCode::RequestMalformed).saying(message);
+        self.deps.dispatch.refused(self.door, refusal.code);
+        let request_id = self.caller().request_id;
+        self.socket.outbox.push(event::error_frame(id, &refusal.into(), &request_id), 0);
     }
 
     /// The socket's own limits: how often, and how much at once.

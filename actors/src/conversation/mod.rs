@@ -133,20 +133,21 @@ impl Conversations {
         let (mut rows, more_before, more_after) = match (command.before_seq, command.after_seq, command.around_seq) {
             (_, Some(seq), _) => {
                 let (rows, more) = page(Span::After(seq), limit).await?;
-                let more_before = rows.first().is_some_and(|row| row.seq > visible.max(1));
+                // Past the end, everything is before.
+                let more_before = rows.first().map_or(member.last_seq, |row| row.seq - 1) >= visible.max(1);
                 (rows, more_before, more)
             }
             (_, _, Some(seq)) => {
                 // The one asked for is the last of the earlier half.
                 let (mut rows, more_before) = page(Span::Before(seq.saturating_add(1)), limit.div_ceil(2)).await?;
                 let (after, more_after) = page(Span::After(seq), limit / 2).await?;
-                let more_after = more_after || (limit == 1 && !after.is_empty());
-                rows.extend(after.into_iter().take(limit as usize / 2));
+                rows.extend(after);
                 (rows, more_before, more_after)
             }
             (before, _, _) => {
                 let (rows, more) = page(Span::Before(before.unwrap_or(i64::MAX)), limit).await?;
-                let more_after = rows.last().is_some_and(|row| row.seq < member.last_seq);
+                // Past the beginning, everything is after.
+                let more_after = rows.last().map_or(visible.max(1) - 1, |row| row.seq) < member.last_seq;
                 (rows, more, more_after)
             }
         };
