@@ -317,6 +317,8 @@ struct Database {
     connections: u32,
     idle_connections: usize,
     wal_bytes: u64,
+    /// How far its clock is ahead of this machine's.
+    clock_ahead_ms: i64,
 }
 
 async fn detailed(app: web::Data<App>) -> HttpResponse {
@@ -334,6 +336,7 @@ async fn detailed(app: web::Data<App>) -> HttpResponse {
             connections: app.db.pool_size(),
             idle_connections: app.db.pool_idle(),
             wal_bytes: app.db.wal_bytes(),
+            clock_ahead_ms: app.clock.offset_ms(),
         },
         journal: signs.journal(),
         alive: app.metrics.alive(),
