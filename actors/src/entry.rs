@@ -42,6 +42,8 @@ struct Entry {
 struct State {
     /// Up to here everything was delivered; `None` until the first listener has read its snapshot.
     delivered: Option<i64>,
+    /// The first listener's snapshot: nothing at or below it was forwarded.
+    began_at: i64,
     /// What came above a gap, by its first change.
     held: BTreeMap<i64, Arc<Delivery>>,
     /// Whether the gap will be looked at.
@@ -148,11 +150,25 @@ impl Entries {
         // Later snapshots do not move it: frames between may still be on their way to others.
         if state.delivered.is_none() {
             state.delivered = Some(rev);
+            state.began_at = rev;
             if std::mem::take(&mut state.gap_known) {
                 self.mend(topic);
             }
             self.settle_held(topic, &mut state);
+        } else if rev < state.began_at {
+            // It looked before the first who was released; what lies between was forwarded to nobody.
+            state.began_at = rev;
+            drop(state);
+            self.rewind(topic, rev);
         }
+    }
+
+    /// A listener has heard only up to `rev`: the rest comes again from the rows; who has heard it drops it.
+    pub(crate) fn rewind(&self, topic: Topic, rev: i64) {
+        let Some(entry) = self.find(topic) else { return };
+        let mut state = entry.state.lock();
+        state.delivered = state.delivered.map(|delivered| delivered.min(rev));
+        self.mend(topic);
     }
 
     /// A room's own result, or a mended gap's: to this node's listeners and to the other nodes.
@@ -185,7 +201,10 @@ impl Entries {
                 state.delivered = Some(rev);
             }
             _ => {
-                state.held.insert(from, delivery);
+                let held = state.held.entry(from).or_insert_with(|| delivery.clone());
+                if held.numbers.is_some_and(|(_, last)| last < rev) {
+                    *held = delivery;
+                }
             }
         }
         self.settle_held(topic, &mut state);
@@ -197,6 +216,7 @@ impl Entries {
             // Nobody has a snapshot yet; the bound is the same as for a gap.
             while state.held.len() > HELD {
                 state.held.pop_last();
+                state.gap_known = true;
             }
             return;
         };
@@ -256,7 +276,8 @@ impl Entries {
     pub(crate) fn position(&self, topic: Topic) -> Option<i64> {
         let entry = self.find(topic)?;
         let mut state = entry.state.lock();
-        state.gap_known = false;
+        // Before the first snapshot nothing can be compared: `settle` asks again.
+        state.gap_known &= state.delivered.is_none();
         state.delivered
     }
 

@@ -235,9 +235,12 @@ async fn look(db: &Db, keys: &[(UserId, &[ConversationId], &Known)]) -> Result<V
         let mut snapshot = Snapshot::default();
         for conversation in *conversations {
             let Some(position) = found.get(&(*user, *conversation)) else { continue };
-            snapshot.revs.push((*conversation, position.last_rev, position.visible_from_seq));
-            if let Some(head) = heads.get(&(*user, *conversation)).filter(|_| is_stale(position, known)) {
-                snapshot.heads.push(Head { last_seq: position.last_seq, last_rev: position.last_rev, ..head.clone() });
+            if !is_stale(position, known) {
+                snapshot.revs.push((*conversation, position.last_rev, position.visible_from_seq));
+            } else if let Some((head, visible_from_seq)) = heads.get(&(*user, *conversation)) {
+                // Later than the position: what counts is the moment at which it was counted.
+                snapshot.revs.push((*conversation, head.last_rev, *visible_from_seq));
+                snapshot.heads.push(head.clone());
             }
         }
         let lost = known.revs.iter().flat_map(|revs| revs.keys()).filter(|id| !found.contains_key(&(*user, **id)));

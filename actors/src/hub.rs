@@ -74,12 +74,13 @@ pub struct Socket {
 pub struct Listener {
     socket: std::rc::Weak<Socket>,
     user: UserId,
-    /// What is at or below it, the socket knows already.
+    /// What is at or below it, the socket knows already: by its snapshot, or since it has heard it.
     since_rev: Cell<i64>,
     /// Messages below it are not for this member.
     visible_from_seq: Cell<i64>,
     /// What arrived before the snapshot was read; `None` once released.
     held: RefCell<Option<Vec<Arc<Delivery>>>>,
+    overtaken: Cell<bool>,
     gone: Cell<bool>,
 }
 
@@ -243,6 +244,7 @@ impl Socket {
             since_rev: Cell::new(-1),
             visible_from_seq: Cell::new(0),
             held: RefCell::new(Some(Vec::new())),
+            overtaken: Cell::new(false),
             gone: Cell::new(false),
         });
         self.listening.borrow_mut().insert(topic, listener.clone());
@@ -297,6 +299,21 @@ impl Socket {
     /// Whether it listens to a topic.
     pub fn listens(&self, topic: Topic) -> bool {
         self.listening.borrow().contains_key(&topic)
+    }
+
+    /// Whether what it joins has been left meanwhile, or changed for the user: then it has to look again.
+    pub fn is_overtaken(&self, topic: Topic) -> bool {
+        self.listening.borrow().get(&topic).is_none_or(|listener| listener.overtaken.get())
+    }
+
+    /// Something of the user's own has changed in what it is still joining, if it is.
+    fn overtakes(&self, topic: Topic) -> bool {
+        let listening = self.listening.borrow();
+        let Some(listener) = listening.get(&topic).filter(|listener| listener.held.borrow().is_some()) else {
+            return false;
+        };
+        listener.overtaken.set(true);
+        true
     }
 
     /// The users whose presence it watches.
@@ -420,6 +437,16 @@ impl Listener {
             }
             return;
         }
+        if let Some((from_rev, rev)) = delivery.numbers {
+            let heard = self.since_rev.get();
+            if rev <= heard {
+                return;
+            }
+            if from_rev > heard + 1 {
+                // Never past a gap: the rows will tell all of it.
+                return socket.hub.entries.rewind(delivery.topic, heard);
+            }
+        }
         match &delivery.content {
             Content::Frames { bytes, parts } => self.hear_frames(&socket, delivery, bytes, parts),
             Content::Fill(fill) => self.hear_fill(&socket, delivery, fill, fills),
@@ -428,6 +455,9 @@ impl Listener {
                 socket.notify(Notice::Revoked)
             }
             Content::SessionRevoked(_) | Content::UserChanged => {}
+        }
+        if let Some((_, rev)) = delivery.numbers {
+            self.since_rev.set(rev);
         }
     }
 
@@ -490,6 +520,7 @@ impl Listener {
                 (Some(conversation), None) if !socket.listens(Topic::Conversation(conversation)) => {
                     socket.notify(Notice::Join { conversation, user_rev: part.rev });
                 }
+                (Some(conversation), None) if socket.overtakes(Topic::Conversation(conversation)) => {}
                 _ => socket.outbox.push(bytes.slice(frame), 0),
             }
         }

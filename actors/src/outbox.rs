@@ -144,6 +144,10 @@ impl Outbox {
             return;
         }
         if !self.is_half_full() {
+            // An older one of the same key would come after it.
+            if let Some(key) = key {
+                self.late.borrow_mut().remove(&key);
+            }
             self.enqueue(frame);
         } else if let Some(key) = key {
             let mut late = self.late.borrow_mut();
@@ -332,6 +336,19 @@ mod tests {
         let frames = drain(&outbox);
         assert_eq!(frames.len(), 2);
         assert_eq!(frames[1], Bytes::from_static(b"new"));
+    }
+
+    #[test]
+    fn a_newer_frame_of_a_key_is_not_followed_by_an_older_one() {
+        let outbox = Outbox::new(100, Gauge::default());
+        let key = EphemeralKey::Presence(entities::UserId::from_uuid(uuid::Uuid::nil()));
+        outbox.push(Bytes::from(vec![1; 30]), 1);
+        outbox.push(Bytes::from(vec![2; 30]), 1);
+        outbox.push_ephemeral(Bytes::from_static(b"old"), Some(key));
+        let cx = Context::from_waker(Waker::noop());
+        assert!(outbox.poll_next(&cx).is_ready());
+        outbox.push_ephemeral(Bytes::from_static(b"new"), Some(key));
+        assert_eq!(drain(&outbox).last(), Some(&Bytes::from_static(b"new")));
     }
 
     #[test]

@@ -149,8 +149,10 @@ pub struct SessionActor {
     marks: Marks,
     notices: Option<mpsc::UnboundedReceiver<Notice>>,
     counted: bool,
-    /// Heads that did not fit into `ready`.
-    heads: Vec<Head>,
+    /// Heads that did not fit into `ready`, with what of those conversations the user may see.
+    heads: Vec<(Head, i64)>,
+    /// Conversations that are being joined, and whether to look again afterwards.
+    joining: HashMap<ConversationId, bool>,
     /// The node is going away: what is under way is finished, nothing new begins.
     draining: bool,
 }
@@ -188,6 +190,7 @@ impl SessionActor {
                 notices: Some(notices),
                 counted: false,
                 heads: Vec::new(),
+                joining: HashMap::new(),
                 draining: false,
             }
         });
@@ -249,7 +252,7 @@ impl StreamHandler<Notice> for SessionActor {
             Notice::Join { conversation, user_rev } => self.join_one(conversation, Some(user_rev), context),
             Notice::Emptied => {
                 self.push_hints();
-                self.push_heads();
+                self.push_heads(context);
             }
             Notice::Left(conversation) => {
                 // Removed and added again, the hints of which may have come in any order: the rows tell.
@@ -363,7 +366,9 @@ impl SessionActor {
     fn ready(&mut self, identity: Identity, arrival: &Arrival, snapshot: Snapshot, context: &mut Context<Self>) {
         let limits = &self.deps.limits;
         let (first, rest) = snapshot.heads.split_at(snapshot.heads.len().min(HEADS));
-        self.heads = rest.to_vec();
+        let later: HashMap<ConversationId, &Head> = rest.iter().map(|head| (head.conversation_id, head)).collect();
+        let later = snapshot.revs.iter().filter_map(|(id, _, from)| Some(((*later.get(id)?).clone(), *from)));
+        self.heads = later.collect();
         let ready = event::Ready {
             session_id: identity.session,
             user: &arrival.user,
@@ -385,7 +390,7 @@ impl SessionActor {
         self.socket.outbox.restart_count();
         self.stage = Stage::Ready;
         self.release(arrival, &snapshot);
-        self.push_heads();
+        self.push_heads(context);
         self.deps.entries.metrics().sockets.inc();
         self.deps.entries.metrics().readies.inc();
         self.counted = true;
@@ -394,21 +399,35 @@ impl SessionActor {
         self.schedule_heartbeat(context);
     }
 
-    /// The pages of heads that did not fit into `ready`, as fast as the client takes them.
-    fn push_heads(&mut self) {
+    /// The pages of heads that did not fit into `ready`, as fast as the client takes them, and behind each what was held.
+    fn push_heads(&mut self, context: &mut Context<Self>) {
         while !self.heads.is_empty() {
             if self.socket.outbox.is_half_full() {
                 return self.socket.when_emptied();
             }
             let rest = self.heads.split_off(self.heads.len().min(HEADS));
             let page = std::mem::replace(&mut self.heads, rest);
-            self.push(&Event::new("heads", &event::Heads { heads: &page, more: !self.heads.is_empty() }));
+            let topic = |head: &Head| Topic::Conversation(head.conversation_id);
+            let (overtaken, page): (Vec<_>, Vec<_>) =
+                page.into_iter().partition(|(head, _)| self.socket.is_overtaken(topic(head)));
+            let heads: Vec<Head> = page.iter().map(|(head, _)| head.clone()).collect();
+            self.push(&Event::new("heads", &event::Heads { heads: &heads, more: !self.heads.is_empty() }));
+            for (head, visible_from_seq) in page {
+                self.socket.release(topic(&head), head.last_rev, visible_from_seq);
+            }
+            for (head, _) in overtaken {
+                // Something of the user's own has changed there meanwhile.
+                self.socket.detach(topic(&head));
+                self.join_one(head.conversation_id, None, context);
+            }
         }
     }
 
     /// What was held since the socket began to listen goes out now, behind `ready`.
     fn release(&self, arrival: &Arrival, snapshot: &Snapshot) {
-        for (conversation, rev, visible_from_seq) in &snapshot.revs {
+        let later: std::collections::HashSet<ConversationId> =
+            self.heads.iter().map(|(head, _)| head.conversation_id).collect();
+        for (conversation, rev, visible_from_seq) in snapshot.revs.iter().filter(|(id, _, _)| !later.contains(id)) {
             self.socket.release(Topic::Conversation(*conversation), *rev, *visible_from_seq);
         }
         // Who was removed between the list and the heads listens no more.
@@ -422,9 +441,14 @@ impl SessionActor {
     /// The user has become a member: listen, look, then say so with what was found.
     fn join_one(&mut self, conversation: ConversationId, user_rev: Option<i64>, context: &mut Context<Self>) {
         let Some(user) = self.socket.user.get() else { return };
+        if let Some(again) = self.joining.get_mut(&conversation) {
+            *again = true;
+            return;
+        }
         if self.socket.listens(Topic::Conversation(conversation)) {
             return;
         }
+        self.joining.insert(conversation, false);
         let (deps, socket) = (self.deps.clone(), self.socket.clone());
         let joined = async move {
             socket.attach(Topic::Conversation(conversation), user).await;
@@ -432,22 +456,31 @@ impl SessionActor {
             let view = deps.conversations.get(user, GetConversation { conversation_id: conversation }).await?;
             Outcome::Ok((snapshot, view))
         };
-        context.spawn(joined.into_actor(self).map(move |outcome, session, _| match outcome {
-            Ok((snapshot, view)) => {
-                let Some((_, rev, visible_from_seq)) = snapshot.revs.first().copied() else {
-                    return session.socket.detach(Topic::Conversation(conversation));
-                };
-                let mut added = Event::new("conversation.added", &view).within(conversation);
-                added.user_rev = user_rev;
-                added.at = Some(session.deps.clock.now());
-                session.push(&added);
-                session.socket.release(Topic::Conversation(conversation), rev, visible_from_seq);
+        context.spawn(joined.into_actor(self).map(move |outcome, session, context| {
+            let topic = Topic::Conversation(conversation);
+            let again = session.joining.remove(&conversation).unwrap_or(false);
+            if again || session.socket.is_overtaken(topic) {
+                // What it found is not true any more, perhaps.
+                session.socket.detach(topic);
+                return session.join_one(conversation, user_rev, context);
             }
-            Err(error) => {
-                session.socket.detach(Topic::Conversation(conversation));
-                if error.code() == ErrorCode::ServerUnavailable {
-                    // Without it the socket would be deaf there: it resumes, and finds what is true.
-                    session.socket.outbox.close(CloseCode::OutOfStep);
+            match outcome {
+                Ok((snapshot, view)) => {
+                    let Some((_, rev, visible_from_seq)) = snapshot.revs.first().copied() else {
+                        return session.socket.detach(topic);
+                    };
+                    let mut added = Event::new("conversation.added", &view).within(conversation);
+                    added.user_rev = user_rev;
+                    added.at = Some(session.deps.clock.now());
+                    session.push(&added);
+                    session.socket.release(topic, rev, visible_from_seq);
+                }
+                Err(error) => {
+                    session.socket.detach(topic);
+                    if error.code() == ErrorCode::ServerUnavailable {
+                        // Without it the socket would be deaf there: it resumes, and finds what is true.
+                        session.socket.outbox.close(CloseCode::OutOfStep);
+                    }
                 }
             }
         }));

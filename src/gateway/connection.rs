@@ -23,6 +23,8 @@ const SLICES: usize = 64;
 const GATHERED: usize = 64 * 1024;
 /// Bytes asked of the system at once.
 const READ: usize = 8 * 1024;
+/// The longest header of a frame (RFC 6455, section 5.2).
+const HEADER: usize = 14;
 /// Messages that a session takes in one turn.
 const TURN: usize = 64;
 /// How long a closed connection waits for the client to close it, too.
@@ -144,11 +146,18 @@ impl Inbound {
     fn decode(&mut self) -> Option<Incoming> {
         loop {
             let frame = match self.codec.decode(&mut self.bytes) {
-                Ok(frame) => frame?,
+                Ok(Some(frame)) => frame,
+                // The codec refuses a frame for its length only when all of it is here: so long is not waited for.
+                Ok(None) if self.bytes.len() > self.most + HEADER => {
+                    return Some(Incoming::End(CloseCode::FrameTooLarge));
+                }
+                Ok(None) => return None,
                 Err(ProtocolError::Overflow) => return Some(Incoming::End(CloseCode::FrameTooLarge)),
                 Err(_) => return Some(Incoming::End(CloseCode::ProtocolError)),
             };
             match frame {
+                // A message in parts is not interrupted by another one (RFC 6455, section 5.4).
+                Frame::Text(_) if self.parts.is_some() => return Some(Incoming::End(CloseCode::ProtocolError)),
                 Frame::Text(text) => return Some(Incoming::Text(text)),
                 Frame::Continuation(item) => match self.assemble(item) {
                     Some(incoming) => return Some(incoming),

@@ -201,7 +201,12 @@ stories! {
         for (command, field, code, more) in [
             ("conversations.get", "conversationId", ErrorCode::ConversationNotFound, json!({})),
             ("messages.getByConversation", "conversationId", ErrorCode::ConversationNotFound, json!({})),
-            ("messages.send", "conversationId", ErrorCode::ConversationNotFound, json!({ "text": "x", "clientId": "k" })),
+            (
+                "messages.send",
+                "conversationId",
+                ErrorCode::ConversationNotFound,
+                json!({ "text": "x", "clientId": "k" }),
+            ),
             ("conversations.leave", "conversationId", ErrorCode::ConversationNotFound, json!({})),
             ("messages.get", "messageId", ErrorCode::MessageNotFound, json!({})),
             ("messages.edit", "messageId", ErrorCode::MessageNotFound, json!({ "text": "x" })),
@@ -232,13 +237,25 @@ stories! {
         let [ann, bob] = node.people(["ann", "bob"]).await;
         let pair = ann.meets(&bob).await;
         let path = format!("/api/v1/conversations/{pair}/messages");
-        let headers =
-            [("authorization", format!("Bearer {}", ann.access_token())), ("content-type", "application/json".to_owned())];
+        let headers = [
+            ("authorization", format!("Bearer {}", ann.access_token())),
+            ("content-type", "application/json".to_owned()),
+        ];
         let deep = format!("{{\"mood\":{}", "[".repeat(50_000));
         let array = format!("[\"{pair}\",\"x\",\"key\"]");
         let bodies: [&[u8]; 13] = [
-            b"", b"nonsense", b"{", b"{\"text\":\"x\"", b"[]", b"7", b"\"text\"", b"{'text':'x'}", b"{\"text\":\"x\"} x",
-            b"{\"text\":\"\xff\",\"clientId\":\"k\"}", b"{\"text\":\"\\ud800\",\"clientId\":\"k\"}", deep.as_bytes(),
+            b"",
+            b"nonsense",
+            b"{",
+            b"{\"text\":\"x\"",
+            b"[]",
+            b"7",
+            b"\"text\"",
+            b"{'text':'x'}",
+            b"{\"text\":\"x\"} x",
+            b"{\"text\":\"\xff\",\"clientId\":\"k\"}",
+            b"{\"text\":\"\\ud800\",\"clientId\":\"k\"}",
+            deep.as_bytes(),
             array.as_bytes(),
         ];
         for body in bodies {
@@ -249,7 +266,8 @@ stories! {
 
         let mut wire = Wire::open(&node, ann.dial()).await;
         wire.is_ready(json!({})).await;
-        let unnamed = ["nonsense", "", "{", "[]", "7", "\"messages.send\"", "null", "{\"cmd\":7}", "{\"id\":7,\"cmd\":\"x\"}"];
+        let unnamed =
+            ["nonsense", "", "{", "[]", "7", "\"messages.send\"", "null", "{\"cmd\":7}", "{\"id\":7,\"cmd\":\"x\"}"];
         for text in unnamed {
             wire.sends(Message::text(text)).await;
             let refusal = wire.hears().await;
@@ -272,10 +290,13 @@ stories! {
             let refusal = wire.hears().await;
             assert_eq!((&refusal["re"], &refusal["error"]["code"]), (&json!("c1"), &json!(code)), "{text}: {refusal}");
         }
-        let lone = format!(r#"{{"id":"c1","cmd":"messages.send","data":{{"conversationId":"{pair}","text":"\ud800","clientId":"k"}}}}"#);
+        let lone = format!(
+            r#"{{"id":"c1","cmd":"messages.send","data":{{"conversationId":"{pair}","text":"\ud800","clientId":"k"}}}}"#
+        );
         wire.sends(Message::text(lone)).await;
         assert_eq!(wire.hears().await["error"]["code"], "request.malformed");
-        let deep = format!(r#"{{"id":"c1","cmd":"users.getProfile","data":{}{}}}"#, "[".repeat(30_000), "]".repeat(30_000));
+        let deep =
+            format!(r#"{{"id":"c1","cmd":"users.getProfile","data":{}{}}}"#, "[".repeat(30_000), "]".repeat(30_000));
         wire.sends(Message::text(deep)).await;
         assert!(wire.hears().await.get("error").is_some());
         wire.says(json!({ "id": "c2", "cmd": "users.getProfile", "data": { "userId": "me" } })).await;
@@ -296,8 +317,10 @@ stories! {
         let node = Node::start(&stage).await;
         let [ann, bob] = node.people(["ann", "bob"]).await;
         let pair = ann.meets(&bob).await;
-        let headers =
-            [("authorization", format!("Bearer {}", ann.access_token())), ("content-type", "application/json".to_owned())];
+        let headers = [
+            ("authorization", format!("Bearer {}", ann.access_token())),
+            ("content-type", "application/json".to_owned()),
+        ];
         let path = format!("/api/v1/conversations/{pair}/messages");
         let body = r#"{"text":"one","clientId":"k","text":"two"}"#;
         let answer = node.requests(Method::POST, &path, &headers, body).await.answer();
@@ -319,7 +342,10 @@ stories! {
                 "mood": "fine", "seq": 99, "senderId": bob.id, "kind": "system", "replyTo": null,
             });
             let sent = door.calls("messages.send", data).await.ok()["message"].clone();
-            assert_eq!((&sent["seq"], &sent["senderId"], &sent["kind"]), (&json!(at + 1), &json!(ann.id), &json!("text")));
+            assert_eq!(
+                (&sent["seq"], &sent["senderId"], &sent["kind"]),
+                (&json!(at + 1), &json!(ann.id), &json!("text"))
+            );
         }
     }
 
@@ -360,7 +386,10 @@ stories! {
         for id in [String::new(), "x".repeat(65)] {
             wire.says(json!({ "id": id, "cmd": "users.getProfile", "data": { "userId": "me" } })).await;
             let refusal = wire.hears().await;
-            assert_eq!((&refusal["error"]["code"], &refusal["error"]["field"]), (&json!("request.invalid"), &json!("id")));
+            assert_eq!(
+                (&refusal["error"]["code"], &refusal["error"]["field"]),
+                (&json!("request.invalid"), &json!("id"))
+            );
         }
         wire.says(json!({ "id": "x".repeat(64), "cmd": "users.getProfile", "data": { "userId": "me" } })).await;
         assert_eq!(wire.hears().await["re"], "x".repeat(64));
@@ -379,7 +408,8 @@ stories! {
             answer.is_refused(ErrorCode::RequestUnsupportedMediaType);
         }
         let head = format!(
-            "POST {path} HTTP/1.1\r\nHost: node\r\nAuthorization: {}\r\nContent-Type: application/json\r\nX-Request-Id: mine\r\n",
+            "POST {path} HTTP/1.1\r\nHost: node\r\nAuthorization: {}\r\nContent-Type: application/json\r\n\
+             X-Request-Id: mine\r\n",
             bearer.1
         );
         let announced = format!("{head}Content-Length: 1048577\r\n\r\n");
@@ -405,8 +435,10 @@ stories! {
                 socket.calls(command, json!({ "phoneNumber": 7 })).await.is_refused(ErrorCode::RequestWrongDoor);
             }
         }
-        let headers =
-            [("authorization", format!("Bearer {}", ann.access_token())), ("content-type", "application/json".to_owned())];
+        let headers = [
+            ("authorization", format!("Bearer {}", ann.access_token())),
+            ("content-type", "application/json".to_owned()),
+        ];
         for path in ["/api/v1/presence/watch", "/api/v1/auth/renew", "/api/v1/messages/typing"] {
             let reply = node.requests(Method::POST, path, &headers, "{}").await;
             assert!(reply.status == 404 || reply.status == 405, "{path}: {}", reply.status);

@@ -190,7 +190,8 @@ stories! {
         bobs.hears_said("newer").await;
         cids.hears_said("newer").await;
         // What is not theirs to see counts, and says nothing.
-        let heard: Vec<Value> = cids.heard_of(group).into_iter().filter(|frame| frame["rev"].as_i64() > Some(rev)).collect();
+        let heard: Vec<Value> =
+            cids.heard_of(group).into_iter().filter(|frame| frame["rev"].as_i64() > Some(rev)).collect();
         replica.hears(&heard);
         assert_eq!(json!(replica.of(group).rev), last["rev"]);
         assert_eq!(replica.of(group).texts(), [Some("new"), Some("newer")]);

@@ -54,7 +54,7 @@ stories! {
         let backend = if stage.database_url().starts_with("sqlite") { "sqlite" } else { "postgres" };
         assert_eq!(health["database"]["backend"], backend);
         assert!(health["database"]["connections"].as_u64() > Some(0));
-        assert_eq!(health["rooms"]["sockets"], 1);
+        assert_eq!(health["alive"]["sockets"], 1);
         for probe in ["/live", "/ready"] {
             assert_eq!(node.operators(probe).await.status, 200);
         }
@@ -71,7 +71,9 @@ stories! {
         }
         ann.says_in(pair, "hello").await;
         anns.sends(pair, "").await.is_refused(ErrorCode::RequestInvalid);
-        bob.looks_at("01990000-0000-7000-8000-000000000001".parse().unwrap()).await.is_refused(ErrorCode::MessageNotFound);
+        bob.looks_at("01990000-0000-7000-8000-000000000001".parse().unwrap())
+            .await
+            .is_refused(ErrorCode::MessageNotFound);
         bobs.hears("message.created").await;
 
         let page = node.operators("/metrics").await;
@@ -94,12 +96,22 @@ stories! {
         ] {
             assert_eq!(metric(&page, line), value, "{line}");
         }
-        for line in ["quckchat_rooms", "quckchat_entries", "quckchat_journal_batch_items_count", "quckchat_database_connections",
-            "quckchat_journal_commit_seconds_count", "quckchat_journal_commit_seconds_sum"] {
+        for line in [
+            "quckchat_rooms",
+            "quckchat_entries",
+            "quckchat_journal_batch_items_count",
+            "quckchat_database_connections",
+            "quckchat_journal_commit_seconds_count",
+            "quckchat_journal_commit_seconds_sum",
+        ] {
             assert!(metric(&page, line) > 0.0, "{line}");
         }
-        for (name, kind) in [("quckchat_command_seconds", "histogram"), ("quckchat_refusals", "counter"),
-            ("quckchat_queue_bytes", "gauge"), ("quckchat_database_wal_bytes", "gauge")] {
+        for (name, kind) in [
+            ("quckchat_command_seconds", "histogram"),
+            ("quckchat_refusals", "counter"),
+            ("quckchat_queue_bytes", "gauge"),
+            ("quckchat_database_wal_bytes", "gauge"),
+        ] {
             assert!(page.contains(&format!("# TYPE {name} {kind}\n")), "{name}");
         }
     }
@@ -179,7 +191,11 @@ stories! {
             assert_eq!(allowed.header("access-control-allow-origin"), Some("https://chat.example"));
         }
         for origin in ["https://evil.example", "http://chat.example", "null"] {
-            assert_eq!(preflight(origin, "authorization").await.header("access-control-allow-origin"), None, "{origin}");
+            assert_eq!(
+                preflight(origin, "authorization").await.header("access-control-allow-origin"),
+                None,
+                "{origin}"
+            );
         }
         assert_eq!(preflight("https://chat.example", "x-evil").await.header("access-control-allow-origin"), None);
         let origin = [("origin", "https://chat.example".to_owned())];

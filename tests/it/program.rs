@@ -1,37 +1,47 @@
 //! The program itself: what it refuses at start, what it prints, and what it holds when it is killed.
 
+use crate::support::answer::Answer;
 use crate::support::process::{Process, runs};
-use crate::support::speech::{fresh, id_of};
+use crate::support::speech::{Request, fresh_key, id_of};
 use crate::support::*;
 use actix_web::rt;
 use std::collections::BTreeMap;
 
-/// Keeps saying things, several at once, until the connection ends; gives the replies, by key, and what went unanswered.
+/// Keeps saying things, several at once, until the connection ends; gives what was acknowledged, by key, and the keys
+/// of what was not.
 async fn talks_until_the_end(person: Person, to: ConversationId) -> (BTreeMap<String, Value>, Vec<String>) {
     let socket = person.connects().await;
-    let (mut answered, mut unanswered) = (BTreeMap::new(), Vec::new());
+    let (mut held, mut open) = (BTreeMap::new(), Vec::new());
     while socket.is_open() {
         let mut sending = Vec::new();
         for _ in 0..8 {
-            let key = format!("key {}", fresh());
+            let key = fresh_key();
             let data = json!({ "conversationId": to, "text": key, "clientId": key });
             sending.push((socket.begins("messages.send", data).await, key));
         }
         for (id, key) in sending {
-            match socket.reply_if_any(&id).await {
-                Some(answer) => drop(answered.insert(key, answer.ok()["message"].clone())),
-                None => unanswered.push(key),
+            match acknowledged(socket.reply_if_any(&id).await) {
+                Some(sent) => drop(held.insert(key, sent["message"].clone())),
+                None => open.push(key),
             }
         }
-        let Some(last) = answered.values().next_back().filter(|_| socket.is_open()) else { continue };
+        let Some(last) = held.values().next_back() else { continue };
         let (message, text): (MessageId, _) = (id_of(last), format!("{}, edited", last["clientId"].as_str().unwrap()));
         let editing = socket.begins("messages.edit", json!({ "messageId": message, "text": text })).await;
-        if let Some(answer) = socket.reply_if_any(&editing).await {
-            let edited = answer.ok();
-            answered.insert(edited["clientId"].as_str().unwrap().to_owned(), edited);
+        if let Some(edited) = acknowledged(socket.reply_if_any(&editing).await) {
+            held.insert(edited["clientId"].as_str().unwrap().to_owned(), edited);
         }
     }
-    (answered, unanswered)
+    (held, open)
+}
+
+/// The reply, unless there was none, or the node asks to come again.
+fn acknowledged(answer: Option<Answer>) -> Option<Value> {
+    let answer = answer?;
+    if let Err(error) = &answer.result {
+        assert_eq!(error["retryable"], true, "{error}");
+    }
+    answer.result.ok()
 }
 
 stories! {
@@ -50,7 +60,7 @@ stories! {
             for _ in 0..60 {
                 cids.hears("message.created").await;
             }
-            process.take().unwrap().is_killed().await;
+            process.take().unwrap().dies().await;
             let mut unanswered = Vec::new();
             for (talk, person) in talking.into_iter().zip([&ann, &bob, &bob]) {
                 let (answered, open) = talk.await.unwrap();
@@ -66,7 +76,8 @@ stories! {
             let rows: Vec<&Value> = truth.of(group).messages();
             let seqs: Vec<i64> = rows.iter().map(|row| row["seq"].as_i64().unwrap()).collect();
             assert_eq!(seqs, (1..=seqs.len() as i64).collect::<Vec<i64>>(), "round {round}");
-            let by_key: BTreeMap<&str, &Value> = rows.iter().map(|row| (row["clientId"].as_str().unwrap(), *row)).collect();
+            let by_key: BTreeMap<&str, &Value> =
+                rows.iter().map(|row| (row["clientId"].as_str().unwrap(), *row)).collect();
             assert_eq!(by_key.len(), rows.len(), "a key was used twice");
             for (key, message) in &held {
                 let row = by_key.get(key.as_str()).unwrap_or_else(|| panic!("{key} was acknowledged and is missing"));
@@ -88,7 +99,7 @@ stories! {
                 held.insert(key, sent["message"].clone());
             }
         }
-        assert!(process.unwrap().is_stopped().await.success());
+        assert!(process.unwrap().stops().await.success());
     }
 
     async fn a_node_that_is_told_to_stop_says_goodbye(stage: Stage) {
@@ -98,15 +109,73 @@ stories! {
         let pair = ann.meets(&bob).await;
         let anns = ann.connects().await;
         let said = anns.says_in(pair, "goodbye").await;
-        assert!(process.is_stopped().await.success());
+        assert!(process.stops().await.success());
         assert!(anns.has_heard("drain"));
         assert_eq!(anns.is_closed().await, 4001);
         let again = Process::serves(&stage, &[]).await;
         assert_eq!(bob.at(&again.node).history(pair).await.ok()["items"], json!([said]));
     }
 
+    async fn nothing_personal_is_logged(stage: Stage) {
+        let process =
+            Process::serves(&stage, &[("QUCKCHAT__LOG__FILTER", "trace"), ("QUCKCHAT__LOG__FORMAT", "json")]).await;
+        let [ann, bob] = process.people(["ann", "bob"]).await;
+        ann.calls("users.updateProfile", json!({ "userId": "me", "username": "unusual.name" })).await.ok();
+        let pair = ann.meets(&bob).await;
+        let anns = ann.connects().await;
+        for door in [Door::Rest(ann.clone()), Door::Socket(anns.clone())] {
+            let message: MessageId = id_of(&door.says_in(pair, "private words").await);
+            door.edits(message, "other private words").await.ok();
+            door.sends(pair, &"endless words".repeat(1000)).await.is_refused(ErrorCode::RequestInvalid);
+            door.calls("users.search", json!({ "q": "unusual.n" })).await.ok();
+        }
+        let list = format!("quckchat.v1, bearer.{}", bob.access_token());
+        Wire::open(&process.node, Dial::new().with("sec-websocket-protocol", list)).await.is_ready(json!({})).await;
+        let tokens = [ann.access_token(), ann.refresh_token(), bob.access_token(), bob.refresh_token()];
+        bob.refreshes().await;
+        bob.refreshes().await;
+        bob.spends(&tokens[3]).await.is_refused(ErrorCode::AuthRefreshReused);
+        let number = "+4915112345678";
+        process.node.asks(None, Request::of("auth.sendOtp", json!({ "phoneNumber": number }))).await.ok();
+        let log = process.stops_and_tells().await;
+        assert!(log.contains("a refresh token was reused"), "{log}");
+        // The development's own sender is there to print codes, and it alone.
+        let (codes, log): (Vec<&str>, Vec<&str>) = log.lines().partition(|line| line.contains("quckchat::otp"));
+        assert_eq!(codes.len(), 1);
+        let log = log.join("\n");
+        for private in ["private words", "endless words", "unusual.n", number, &number[1..]] {
+            assert!(!log.contains(private), "{private}");
+        }
+        for token in tokens.iter().chain([&bob.access_token(), &bob.refresh_token()]) {
+            assert!(!log.contains(token.rsplit('.').next().unwrap()), "a token");
+        }
+    }
+
+    async fn a_busy_node_stops_in_order(stage: Stage) {
+        let process = Process::serves(&stage, &[("QUCKCHAT__ROOMS__SWEEP", "100ms")]).await;
+        let [ann, bob, cid] = process.people(["ann", "bob", "cid"]).await;
+        let group = ann.creates_group("tea", &[&bob, &cid]).await;
+        let cids = cid.connects().await;
+        let talking = [&ann, &bob, &bob].map(|person| rt::spawn(talks_until_the_end(person.clone(), group)));
+        for _ in 0..60 {
+            cids.hears("message.created").await;
+        }
+        let log = process.stops_and_tells().await;
+        assert!(!log.contains("panicked") && !log.contains("\"ERROR\""), "{log}");
+        let again = Process::serves(&stage, &[]).await;
+        let truth = Replica::afresh(&cid.at(&again.node), group).await;
+        let texts = truth.of(group).messages();
+        for talk in talking {
+            let (answered, _) = talk.await.unwrap();
+            for (key, message) in answered {
+                assert!(texts.iter().any(|row| row["id"] == message["id"]), "{key} was acknowledged and is missing");
+            }
+        }
+    }
+
     async fn two_processes_serve_one_database(stage: Stage) {
-        let [here, there] = [Process::serves(&stage, &[]).await, Process::serves(&stage, &[]).await];
+        let often = [("QUCKCHAT__ROOMS__SWEEP", "200ms")];
+        let [here, there] = [Process::serves(&stage, &often).await, Process::serves(&stage, &often).await];
         let [ann, bob] = here.people(["ann", "bob"]).await;
         let pair = ann.meets(&bob).await;
         let bobs = bob.at(&there.node).connects().await;
@@ -172,7 +241,8 @@ async fn a_setting_that_does_not_exist_is_refused_by_its_name() {
 #[actix_web::test]
 async fn production_refuses_stand_ins_by_name() {
     refused(&["serve"], &[("QUCKCHAT__PROFILE", "production")], &["sms.provider", "secrets.master"]).await;
-    let variables = [("QUCKCHAT__PROFILE", "production"), ("QUCKCHAT__SECRETS__MASTER", "change-me-change-me-change-me-change-me")];
+    let variables =
+        [("QUCKCHAT__PROFILE", "production"), ("QUCKCHAT__SECRETS__MASTER", "change-me-change-me-change-me-change-me")];
     refused(&["admin", "seed", "--users", "1"], &variables, &["secrets.master"]).await;
 }
 

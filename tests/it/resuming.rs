@@ -36,10 +36,13 @@ stories! {
         assert_eq!((&limits["queueBytes"], &limits["commandsPerSec"]), (&json!(1_048_576), &json!(1_000_000)));
         let heads = heads(&bobs);
         assert_eq!(heads.len(), 2);
-        assert_eq!(heads[&pair.to_string()], json!({
-            "conversationId": pair, "lastSeq": 2, "lastRev": last["rev"],
-            "readSeq": 1, "deliveredSeq": 1, "unread": 1, "mentions": 0,
-        }));
+        assert_eq!(
+            heads[&pair.to_string()],
+            json!({
+                "conversationId": pair, "lastSeq": 2, "lastRev": last["rev"],
+                "readSeq": 1, "deliveredSeq": 1, "unread": 1, "mentions": 0,
+            })
+        );
         assert_eq!(heads[&group.to_string()]["lastSeq"], 0);
         // Registered, named, met, added, and read once.
         assert_eq!(ready["userRev"], 5);
@@ -138,9 +141,15 @@ stories! {
             };
             // The conversation and its two members have the first three numbers.
             let first = page(0, 4).await;
-            assert_eq!((first["items"].as_array().unwrap().len(), &first["nextRev"], &first["more"]), (4, &json!(4), &json!(true)));
+            assert_eq!(
+                (first["items"].as_array().unwrap().len(), &first["nextRev"], &first["more"]),
+                (4, &json!(4), &json!(true))
+            );
             let rest = page(4, 100).await;
-            assert_eq!((rest["items"].as_array().unwrap().len(), &rest["nextRev"], &rest["more"]), (4, &json!(8), &json!(false)));
+            assert_eq!(
+                (rest["items"].as_array().unwrap().len(), &rest["nextRev"], &rest["more"]),
+                (4, &json!(8), &json!(false))
+            );
             assert_eq!(page(8, 100).await, json!({ "items": [], "nextRev": 8, "more": false }));
             assert_eq!(page(9, 100).await, json!({ "items": [], "nextRev": 8, "more": false, "reset": true }));
         }
@@ -237,7 +246,10 @@ stories! {
         assert_eq!(resumed.ready["gone"], json!([{ "conversationId": group, "untilRev": until }]));
         assert_eq!(resumed.ready["heads"], json!([]));
         let items = mine(&resumed, user_rev, group).await;
-        assert_eq!(items, [json!({ "type": "gone", "userRev": user_rev + 1, "conversationId": group, "untilRev": until })]);
+        assert_eq!(
+            items,
+            [json!({ "type": "gone", "userRev": user_rev + 1, "conversationId": group, "untilRev": until })]
+        );
     }
 
     async fn what_one_was_added_to_while_away_is_among_the_heads(stage: Stage) {
@@ -273,8 +285,10 @@ stories! {
             anns.sends_as(pair, &at.to_string(), &format!("key {at}")).await.ok();
         }
         let replica = Replica::afresh(&bob, pair).await;
-        let mut texts: Vec<String> = replica.of(pair).texts().into_iter().map(|text| text.unwrap().to_owned()).collect();
-        let seqs: Vec<i64> = replica.of(pair).messages().iter().map(|message| message["seq"].as_i64().unwrap()).collect();
+        let mut texts: Vec<String> =
+            replica.of(pair).texts().into_iter().map(|text| text.unwrap().to_owned()).collect();
+        let seqs: Vec<i64> =
+            replica.of(pair).messages().iter().map(|message| message["seq"].as_i64().unwrap()).collect();
         assert_eq!(seqs, (1..=20).collect::<Vec<i64>>());
         texts.sort_by_key(|text| text.parse::<u32>().unwrap());
         assert_eq!(texts, (0..20).map(|at| at.to_string()).collect::<Vec<_>>());
@@ -315,7 +329,8 @@ stories! {
         let socket = bob.connects_with(json!({ "known": phone.known(), "userRev": user_rev })).await;
         phone.catches_up(&socket, group).await;
         assert_eq!(phone, Replica::afresh(&bob, group).await);
-        let seqs: Vec<i64> = phone.of(group).messages().iter().map(|message| message["seq"].as_i64().unwrap()).collect();
+        let seqs: Vec<i64> =
+            phone.of(group).messages().iter().map(|message| message["seq"].as_i64().unwrap()).collect();
         assert_eq!(seqs, (1..=120).collect::<Vec<i64>>());
     }
 

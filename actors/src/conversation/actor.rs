@@ -71,6 +71,8 @@ pub enum Command {
 
 /// What the room knows of rights, true at one `policy_rev`.
 struct Rights {
+    /// When the journal last found them so.
+    at: Timestamp,
     policy_rev: i64,
     participants: i32,
     roles: HashMap<UserId, Option<Role>>,
@@ -168,9 +170,11 @@ impl ConversationActor {
             .as_ref()
             .is_some_and(|rights| rights.policy_rev == written.policy_rev && rights.roles.len() < ROLES);
         if !same {
-            self.rights = Some(Rights { policy_rev: written.policy_rev, participants: 0, roles: HashMap::new() });
+            let (at, policy_rev) = (self.deps.clock.now(), written.policy_rev);
+            self.rights = Some(Rights { at, policy_rev, participants: 0, roles: HashMap::new() });
         }
         if let Some(rights) = &mut self.rights {
+            rights.at = self.deps.clock.now();
             rights.participants = written.participants;
             rights.roles.extend(written.roles);
         }
@@ -218,9 +222,12 @@ impl ConversationActor {
     }
 
     fn typing(&mut self, actor: UserId, typing: bool, reply: Reply<()>, context: &mut Context<Self>) {
+        // Another node may have changed them since, of which this room hears nothing.
+        let now = self.deps.clock.now();
         let known = self
             .rights
             .as_ref()
+            .filter(|rights| rights.at.plus(TYPING) > now)
             .and_then(|rights| rights.roles.get(&actor).copied().flatten().map(|_| rights.participants));
         if let Some(participants) = known {
             self.types(actor, typing, participants, context);

@@ -8,6 +8,8 @@ mod apply;
 pub mod change;
 mod create;
 mod mentions;
+#[cfg(test)]
+mod plans;
 pub mod policy;
 pub mod read;
 pub mod store;

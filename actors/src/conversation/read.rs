@@ -570,34 +570,36 @@ pub async fn positions(connection: &impl ConnectionTrait, pairs: Table) -> Resul
     rows.iter().map(position).collect()
 }
 
-/// The heads of (user, conversation) pairs, with counts; `lastSeq` and `lastRev` are left to the position.
+/// The heads of (user, conversation) pairs and the first message that each may see; numbers and counts are of one
+/// moment. Those who are no members are left out.
 pub async fn heads(
     connection: &impl ConnectionTrait,
     pairs: Table,
-) -> Result<HashMap<(UserId, ConversationId), view::Head>, DbErr> {
+) -> Result<HashMap<(UserId, ConversationId), (view::Head, i64)>, DbErr> {
     let rows = pairs
         .select(connection, &["uuid", "uuid"], |values| {
             format!(
-                "SELECT p.user_id, p.conversation_id, {} FROM (VALUES {values}) AS k \
-                 JOIN participants AS p ON p.user_id = k.column1 AND p.conversation_id = k.column2",
+                "SELECT p.user_id, p.conversation_id, c.last_seq, c.last_rev, p.visible_from_seq, {} FROM (VALUES {values}) AS k \
+                 JOIN participants AS p ON p.user_id = k.column1 AND p.conversation_id = k.column2 AND p.until_rev IS NULL \
+                 JOIN conversations AS c ON c.id = p.conversation_id",
                 mine_columns()
             )
         })
         .await?;
     let head = |row: &QueryResult| {
         let (user, conversation_id) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-        let mine = mine(row, 2)?;
+        let mine = mine(row, 5)?;
         let (unread, mentions) = (mine.unread, mine.mentions);
         let head = view::Head {
             conversation_id,
-            last_seq: 0,
-            last_rev: 0,
+            last_seq: row.try_get_by_index(2)?,
+            last_rev: row.try_get_by_index(3)?,
             read_seq: mine.read_seq,
             delivered_seq: mine.delivered_seq,
             unread,
             mentions,
         };
-        Ok(((user, conversation_id), head))
+        Ok(((user, conversation_id), (head, row.try_get_by_index(4)?)))
     };
     rows.iter().map(head).collect()
 }

@@ -148,13 +148,13 @@ impl PresenceActor {
         let (cluster, db) = (self.deps.entries.cluster().clone(), self.deps.db.clone());
         let given_up = async move {
             cluster.claim(user, None).await;
-            let elsewhere = cluster.presence(vec![user]).await.pop().flatten();
-            if elsewhere.is_none()
+            if cluster.presence(vec![user]).await.pop().flatten().is_none()
                 && let Err(error) = seen(&db, user, left_at).await
             {
                 tracing::warn!(%error, "when somebody was seen last could not be written");
             }
-            elsewhere
+            // Again: they may have come back while that was written.
+            cluster.presence(vec![user]).await.pop().flatten()
         };
         context.spawn(given_up.into_actor(self).map(move |elsewhere, room, _| match elsewhere {
             Some(status) => room.tell(user, status, None),

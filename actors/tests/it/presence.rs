@@ -1,1 +1,224 @@
-//! To come.
+//! Who is there: by sockets over all nodes, with a grace, told to those who watch.
+//! Never who may watch whom, beyond sharing a conversation.
+
+use super::support::*;
+use actors::caller::{Caller, Identity};
+use actors::protocol::Door;
+use entities::user;
+use sea_orm::ConnectionTrait;
+use view::Status;
+
+/// Two nodes of one clock; ann watches bob on the first.
+struct Town {
+    one: Node,
+    two: Node,
+    bob: UserId,
+    watcher: Ear,
+}
+
+fn caller(ear: &Ear) -> Caller {
+    let identity =
+        Identity { user: ear.user, session: SessionId::from_uuid(uuid::Uuid::nil()), expires_at: Timestamp::EPOCH };
+    Caller {
+        identity: Some(identity),
+        door: Door::Socket,
+        address: None,
+        request_id: Rc::from("test"),
+        socket: Some(ear.socket.clone()),
+    }
+}
+
+impl Town {
+    async fn on(stage: &Stage) -> Town {
+        let bus = LocalBus::new();
+        let one = Node::named(stage, &bus, "one").await;
+        let two = Node::start(stage, Setting::named(&bus, "two").at(&one.clock)).await;
+        let [ann, bob] = one.users(["ann", "bob"]).await;
+        one.group(ann, &[bob]).await;
+        let watcher = Ear::new(&one, ann);
+        let found = one.presences.watch(&caller(&watcher), WatchPresence { user_ids: vec![bob] }).await.unwrap();
+        assert_eq!(found.items, [view::Presence { user_id: bob, status: Status::Offline, last_seen_at: None }]);
+        Town { one, two, bob, watcher }
+    }
+
+    /// What the watcher heard since it was asked last.
+    async fn heard(&self) -> Vec<String> {
+        self.one.is_quiet().await;
+        let told = self.watcher.hears();
+        told.iter().map(|event| event["data"]["status"].as_str().unwrap().to_owned()).collect()
+    }
+
+    async fn hears(&self, status: &str) {
+        until(status, || {
+            let told = self.watcher.hears();
+            told.last().is_some_and(|event| event["data"]["status"] == status)
+        })
+        .await;
+    }
+
+    async fn looks(&self, node: &Node) -> view::Presence {
+        let command = GetPresence { user_ids: vec![self.bob] };
+        node.presences.get(&caller(&self.watcher), command).await.unwrap().items.remove(0)
+    }
+
+    async fn sets(&self, node: &Node, status: Status) {
+        let ear = Ear::new(node, self.bob);
+        node.presences.set(&caller(&ear), SetPresence { status }).await.unwrap();
+    }
+
+    async fn last_seen(&self) -> Option<Timestamp> {
+        user::by_id(self.bob).one(self.one.db.write()).await.unwrap().unwrap().last_seen_at
+    }
+
+    async fn grace_passes(&self) {
+        self.one.clock.let_pass(self.one.limits.presence_grace).await;
+    }
+}
+
+on_both! {
+    async fn somebody_is_there_from_their_first_socket_to_a_grace_after_their_last(stage: &Stage) {
+        let town = Town::on(stage).await;
+        let (one, bob) = (&town.one, town.bob);
+        one.presences.opened(bob).await;
+        assert_eq!(town.heard().await, ["online"]);
+        one.presences.opened(bob).await;
+        one.presences.closed(bob).await;
+        assert!(town.heard().await.is_empty(), "one socket of two");
+        assert!(!one.clock.sleeps(one.limits.presence_grace));
+        one.presences.closed(bob).await;
+        assert!(town.heard().await.is_empty(), "not before the grace is over");
+        assert_eq!(town.looks(one).await.status, Status::Online);
+        let left = actors::clock::Clock::now(one.clock.as_ref());
+        town.grace_passes().await;
+        town.hears("offline").await;
+        let presence = town.looks(one).await;
+        assert_eq!((presence.status, presence.last_seen_at), (Status::Offline, Some(left)));
+        assert_eq!(town.last_seen().await, Some(left));
+    }
+
+    async fn who_comes_back_within_the_grace_was_never_gone(stage: &Stage) {
+        let town = Town::on(stage).await;
+        let (one, bob) = (&town.one, town.bob);
+        one.presences.opened(bob).await;
+        assert_eq!(town.heard().await, ["online"]);
+        one.presences.closed(bob).await;
+        one.presences.opened(bob).await;
+        town.grace_passes().await;
+        // Whatever the timer does, it has done when the next command is answered.
+        one.presences.opened(bob).await;
+        one.presences.closed(bob).await;
+        assert!(town.heard().await.is_empty());
+        // Gone and back several times: the last going counts.
+        let grace = one.limits.presence_grace;
+        one.presences.closed(bob).await;
+        one.clock.advance(grace / 2);
+        one.presences.opened(bob).await;
+        one.presences.closed(bob).await;
+        let left = actors::clock::Clock::now(one.clock.as_ref());
+        one.clock.advance(grace - grace / 2);
+        one.presences.set(&caller(&town.watcher), SetPresence { status: Status::Online }).await.unwrap();
+        assert!(town.heard().await.is_empty(), "the first grace is not the last");
+        town.one.clock.let_pass(grace / 2).await;
+        town.hears("offline").await;
+        assert_eq!(town.last_seen().await, Some(left));
+    }
+
+    async fn somebody_is_there_while_any_node_has_a_socket(stage: &Stage) {
+        let town = Town::on(stage).await;
+        let (one, two, bob) = (&town.one, &town.two, town.bob);
+        one.presences.opened(bob).await;
+        assert_eq!(town.heard().await, ["online"]);
+        two.presences.opened(bob).await;
+        assert!(town.heard().await.is_empty());
+        one.presences.closed(bob).await;
+        town.grace_passes().await;
+        let gone = || one.entries.cluster().presence(vec![bob]);
+        until("the first node to let go", || {
+            town.watcher.hears().iter().all(|event| event["data"]["status"] == "online")
+        })
+        .await;
+        assert_eq!(gone().await, [Some(Status::Online)]);
+        two.presences.closed(bob).await;
+        town.grace_passes().await;
+        town.hears("offline").await;
+        assert_eq!(gone().await, [None]);
+        assert_eq!(town.looks(two).await.status, Status::Offline);
+    }
+
+    async fn what_one_sets_is_told_and_the_most_present_of_several_nodes_counts(stage: &Stage) {
+        let town = Town::on(stage).await;
+        let (one, two, bob) = (&town.one, &town.two, town.bob);
+        // Who has no socket is not shown, whatever they set.
+        town.sets(one, Status::Busy).await;
+        assert!(town.heard().await.is_empty());
+        one.presences.opened(bob).await;
+        assert_eq!(town.heard().await, ["online"]);
+        town.sets(one, Status::Away).await;
+        assert_eq!(town.heard().await, ["away"]);
+        two.presences.opened(bob).await;
+        assert_eq!(town.heard().await, ["online"]);
+        town.sets(two, Status::Busy).await;
+        assert_eq!(town.heard().await, ["busy"]);
+        town.sets(two, Status::Busy).await;
+        assert!(town.heard().await.is_empty(), "what does not change is not told");
+        assert_eq!(town.looks(one).await.status, Status::Busy);
+        two.presences.closed(bob).await;
+        town.grace_passes().await;
+        town.hears("away").await;
+        assert_eq!(town.looks(two).await.status, Status::Away);
+    }
+
+    async fn who_shares_no_conversation_sees_nothing(stage: &Stage) {
+        let town = Town::on(stage).await;
+        let (one, bob) = (&town.one, town.bob);
+        let eve = one.user("eve").await;
+        let stranger = Ear::new(one, eve);
+        let watched = one.presences.watch(&caller(&stranger), WatchPresence { user_ids: vec![bob, eve] }).await.unwrap();
+        assert_eq!(watched.items.iter().map(|presence| presence.user_id).collect::<Vec<_>>(), [eve]);
+        let looked = one.presences.get(&caller(&stranger), GetPresence { user_ids: vec![bob] }).await.unwrap();
+        assert!(looked.items.is_empty());
+        one.presences.opened(bob).await;
+        one.is_quiet().await;
+        assert!(stranger.hears().is_empty());
+        assert_eq!(one.presences.estranged(town.watcher.user, vec![bob, eve]).await.unwrap(), [eve]);
+        // Who watches no more hears no more.
+        assert_eq!(town.heard().await, ["online"]);
+        one.presences.unwatch(&caller(&town.watcher), UnwatchPresence { user_ids: None }).await.unwrap();
+        town.sets(one, Status::Away).await;
+        assert!(town.heard().await.is_empty());
+    }
+
+    /// While the node writes when somebody was seen last, they come back.
+    async fn who_comes_back_while_being_given_up_is_not_told_as_gone(stage: &Stage) {
+        for elsewhere in [false, true] {
+            let town = Town::on(stage).await;
+            let (one, bob) = (&town.one, town.bob);
+            let back = if elsewhere { &town.two } else { one };
+            one.presences.opened(bob).await;
+            assert_eq!(town.heard().await, ["online"]);
+            one.presences.closed(bob).await;
+            // The row cannot be written for now.
+            let other = stage.open(1).await;
+            let holding = other.begin_write().await.unwrap();
+            if one.db.backend() == Backend::Postgres {
+                let sql = "SELECT id FROM users WHERE id = $1 FOR UPDATE";
+                holding.execute_raw(Backend::Postgres.statement(sql, [bob.into()])).await.unwrap();
+            }
+            town.grace_passes().await;
+            let cluster = one.entries.cluster().clone();
+            within(async { while cluster.presence(vec![bob]).await != [None] { tokio::task::yield_now().await } }, "the claim to end").await;
+            back.presences.opened(bob).await;
+            holding.rollback().await.unwrap();
+            within(async { while town.last_seen().await.is_none() { tokio::task::yield_now().await } }, "it to be written").await;
+            for _ in 0..100 {
+                tokio::task::yield_now().await;
+            }
+            let told = town.heard().await;
+            assert_eq!(told.last().map(String::as_str), Some("online"), "{told:?}, back elsewhere: {elsewhere}");
+            // Names are unique: the next round has users of its own.
+            for node in [one, &town.two] {
+                node.db.write().execute_unprepared("UPDATE users SET username_key = NULL").await.unwrap();
+            }
+        }
+    }
+}

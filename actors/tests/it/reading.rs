@@ -607,3 +607,68 @@ on_both! {
         assert_eq!(rows.len(), 2);
     }
 }
+
+on_postgres! {
+    /// Neither what is read nor what is written looks through all messages.
+    async fn no_command_reads_all_messages(stage: &Stage) {
+        let setting = Setting { connections: 1, ..Setting::alone().bounded(|limits| limits.lanes = 1) };
+        let node = Node::start(stage, setting).await;
+        let [ann, bob, eve] = node.users(["ann", "bob", "eve"]).await;
+        let [tea, full] = [node.group(ann, &[bob]).await, node.group(ann, &[bob]).await];
+        let sql = "INSERT INTO messages SELECT $1, s, gen_random_uuid(), $2, 'k' || s, '\\x00'::bytea, s + 3, FALSE, 'text', 'x', NULL, 0, \
+                   NULL, NULL FROM generate_series(1, 30000) AS s";
+        let backend = Backend::Postgres;
+        node.db.write().execute_raw(backend.statement(sql, [full.into(), ann.into()])).await.unwrap();
+        let sql = "UPDATE conversations SET last_seq = 30000, last_rev = 30003 WHERE id = $1";
+        node.db.write().execute_raw(backend.statement(sql, [full.into()])).await.unwrap();
+        node.db.write().execute_unprepared("ANALYZE").await.unwrap();
+        let scans = async || {
+            node.db.write().execute_unprepared("SELECT pg_stat_force_next_flush()").await.unwrap();
+            let sql = "SELECT relname::text, seq_scan FROM pg_stat_user_tables WHERE relname IN ('messages', 'mentions')";
+            let rows = node.db.write().query_all_raw(backend.statement(sql, [])).await.unwrap();
+            let scans = |row: &sea_orm::QueryResult| (row.try_get_by_index(0).unwrap(), row.try_get_by_index(1).unwrap());
+            rows.iter().map(scans).collect::<BTreeMap<String, i64>>()
+        };
+        let before = scans().await["messages"];
+        let conversations = &node.conversations;
+        for id in [tea, full] {
+            let said = node.says_as(id, ann, "k", "hey @bob").await.unwrap().message;
+            assert!(node.says_as(id, ann, "k", "hey @bob").await.unwrap().duplicate);
+            let message_id = said.id;
+            let answer = SendMessage {
+                conversation_id: id,
+                text: "yes".to_owned(),
+                client_id: "l".to_owned(),
+                reply_to: Some(message_id),
+            };
+            conversations.send(bob, answer).await.unwrap();
+            conversations.edit(ann, EditMessage { message_id, text: "hey, @bob".to_owned() }).await.unwrap();
+            conversations.add_reaction(bob, AddReaction { message_id, emoji: "👍".to_owned() }).await.unwrap();
+            conversations.get_message(bob, GetMessage { message_id }).await.unwrap();
+            conversations.mark_read(bob, MarkRead { conversation_id: id, seq: 1 }).await.unwrap();
+            node.adds(id, ann, eve).await;
+            for (before_seq, after_seq, around_seq) in
+                [(None, None, None), (Some(20), None, None), (None, Some(20), None), (None, None, Some(20))]
+            {
+                let limit = None;
+                let page = MessagesByConversation { conversation_id: id, before_seq, after_seq, around_seq, limit };
+                conversations.get_by_conversation(bob, page).await.unwrap();
+            }
+            let last_rev = node.head(id).await.last_rev;
+            for after_rev in [last_rev - 3, (last_rev - 5000).max(0)] {
+                conversations.changes(bob, Changes { conversation_id: id, after_rev, limit: None }).await.unwrap();
+            }
+            conversations.get(bob, GetConversation { conversation_id: id }).await.unwrap();
+            conversations.delete(ann, DeleteMessage { message_id }).await.unwrap();
+            node.removes(id, ann, eve).await;
+        }
+        conversations.get_by_user(bob, ConversationsByUser { cursor: None, limit: None }).await.unwrap();
+        conversations.user_changes(bob, UserChanges { after_user_rev: 0, limit: None }).await.unwrap();
+        let known = actors::greeter::Known { revs: None, user_rev: 0 };
+        assert_eq!(node.greeter.look(bob, vec![tea, full], known).await.unwrap().heads.len(), 2);
+        assert_eq!(scans().await["messages"], before);
+        // It would be noticed.
+        node.db.write().execute_unprepared("SELECT count(*) FROM messages WHERE kind = 'system'").await.unwrap();
+        assert!(scans().await["messages"] > before);
+    }
+}

@@ -43,9 +43,9 @@ impl Answer {
 
     /// It was refused with this code.
     #[track_caller]
-    pub fn is_refused(self, code: ErrorCode) -> Value {
+    pub fn is_refused(&self, code: ErrorCode) -> Value {
         let status = self.status;
-        let error = self.error();
+        let error = self.clone().error();
         assert_eq!(error["code"], code.as_str(), "{error}");
         assert_eq!(error["retryable"], code.retryable(), "{error}");
         assert!(error["requestId"].as_str().is_some_and(|id| !id.is_empty()), "{error}");
@@ -57,7 +57,7 @@ impl Answer {
 
     /// It was refused with this code, for this field.
     #[track_caller]
-    pub fn is_refused_for(self, code: ErrorCode, field: &str) -> Value {
+    pub fn is_refused_for(&self, code: ErrorCode, field: &str) -> Value {
         let error = self.is_refused(code);
         assert_eq!(error["field"], field, "{error}");
         error

@@ -79,18 +79,25 @@ impl Common {
 impl Fleet {
     /// So many nodes, whose time is the story's to pass.
     pub async fn start(stage: &Stage, count: usize) -> Fleet {
-        Fleet::raise(stage, count, Common::new(false)).await
+        Fleet::start_with(stage, count, |_| ()).await
+    }
+
+    /// The same with other settings.
+    pub async fn start_with(stage: &Stage, count: usize, set: impl FnOnce(&mut Config)) -> Fleet {
+        let mut config = stage.config();
+        set(&mut config);
+        Fleet::raise(stage, count, config, Common::new(false)).await
     }
 
     /// The same in the machine's time, for stories in which many things happen at once.
     pub async fn in_real_time(stage: &Stage, count: usize) -> Fleet {
-        Fleet::raise(stage, count, Common::new(true)).await
+        Fleet::raise(stage, count, stage.config(), Common::new(true)).await
     }
 
-    async fn raise(stage: &Stage, count: usize, common: Common) -> Fleet {
+    async fn raise(stage: &Stage, count: usize, config: Config, common: Common) -> Fleet {
         let mut nodes = Vec::new();
         for at in 0..count {
-            nodes.push(Node::raise(stage, stage.config(), &format!("node-{at}"), &common).await);
+            nodes.push(Node::raise(stage, config.clone(), &format!("node-{at}"), &common).await);
         }
         Fleet { nodes, bus: common.bus, clock: common.clock }
     }

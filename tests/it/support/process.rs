@@ -41,6 +41,7 @@ pub async fn runs(stage: &Stage, arguments: &[&str], variables: &[(&str, &str)])
 pub struct Process {
     child: RefCell<Child>,
     out: Mutex<mpsc::UnboundedReceiver<String>>,
+    log: Mutex<mpsc::UnboundedReceiver<String>>,
     /// What it said when it began to serve.
     pub greeting: String,
     pub node: Node,
@@ -51,8 +52,7 @@ impl Process {
     pub async fn serves(stage: &Stage, variables: &[(&str, &str)]) -> Process {
         let mut child = program(stage, &["--listen", "127.0.0.1:0", "serve"], variables).spawn().unwrap();
         let mut out = lines(child.stdout.take().unwrap());
-        // Its log is read so that it never waits for us.
-        drop(lines(child.stderr.take().unwrap()));
+        let log = lines(child.stderr.take().unwrap());
         let mut greeting = String::new();
         let address: SocketAddr = loop {
             let line = within(out.recv(), "the program to serve").await;
@@ -62,7 +62,8 @@ impl Process {
                 break rest.split('/').next().unwrap().parse().unwrap();
             }
         };
-        Process { child: RefCell::new(child), out: Mutex::new(out), greeting, node: Node::at(stage, address) }
+        let (child, out, log) = (RefCell::new(child), Mutex::new(out), Mutex::new(log));
+        Process { child, out, log, greeting, node: Node::at(stage, address) }
     }
 
     /// The people that `admin seed` makes.
@@ -75,16 +76,33 @@ impl Process {
     }
 
     /// Kills it as nothing can be prepared for (SIGKILL).
-    pub async fn is_killed(self) {
+    pub async fn dies(self) {
         self.child.borrow_mut().kill().unwrap();
         self.ends().await;
     }
 
     /// Tells it to stop (SIGTERM), and awaits that it does.
-    pub async fn is_stopped(self) -> ExitStatus {
+    pub async fn stops(self) -> ExitStatus {
+        self.terminates();
+        self.ends().await
+    }
+
+    /// The same; gives all that it has logged.
+    pub async fn stops_and_tells(self) -> String {
+        self.terminates();
+        self.ends().await;
+        let mut log = self.log.lock().await;
+        let mut told = String::new();
+        while let Some(line) = within(log.recv(), "the end of the log").await {
+            told.push_str(&line);
+            told.push('\n');
+        }
+        told
+    }
+
+    fn terminates(&self) {
         let id = self.child.borrow().id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        self.ends().await
     }
 
     async fn ends(&self) -> ExitStatus {

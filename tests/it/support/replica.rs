@@ -37,13 +37,17 @@ impl Replica {
         for frame in frames {
             let followed = frame["conversationId"].as_str().and_then(|id| self.0.get_mut(&id.parse().unwrap()));
             let (Some(held), Some(rev)) = (followed, frame["rev"].as_i64()) else { continue };
+            // What is at or below the position is known.
+            if rev <= held.rev {
+                continue;
+            }
             let from = frame["fromRev"].as_i64().unwrap_or(rev);
             assert!(from <= held.rev + 1, "a gap above {}: {frame}", held.rev);
             match frame["event"].as_str() {
                 Some("conversation.changes") => held.merges(frame["data"]["items"].as_array().unwrap()),
                 _ => held.merges(std::slice::from_ref(&frame["data"])),
             }
-            held.rev = held.rev.max(rev);
+            held.rev = rev;
         }
     }
 

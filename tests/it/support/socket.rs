@@ -3,13 +3,13 @@
 
 use super::answer::Answer;
 use super::wire::Wire;
-use super::{Speaks, UserId, within};
+use super::{Speaks, within};
 use actix_web::rt::task::JoinHandle;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, Notify};
@@ -34,14 +34,14 @@ pub struct Socket {
     _reader: Rc<Reader>,
     /// The `data` of `ready`.
     pub ready: Value,
-    /// Who is behind it.
-    pub user: UserId,
 }
 
 struct Shared {
     sink: Mutex<SplitSink<WebSocketStream<TcpStream>, Message>>,
     /// Every text frame since `ready`, in order.
     heard: RefCell<Vec<Value>>,
+    /// Where the reply to each command is among them.
+    replies: RefCell<HashMap<String, usize>>,
     /// Which of them a story has taken.
     taken: RefCell<BTreeSet<usize>>,
     /// Events with a `rev`.
@@ -67,11 +67,11 @@ impl Socket {
     /// Says hello on a wire and awaits `ready`.
     pub async fn begin(mut wire: Wire, hello: Value) -> Socket {
         let ready = wire.is_ready(hello).await;
-        let user = ready["user"]["id"].as_str().unwrap().parse().unwrap();
         let (sink, stream) = wire.stream.split();
         let shared = Rc::new(Shared {
             sink: Mutex::new(sink),
             heard: RefCell::default(),
+            replies: RefCell::default(),
             taken: RefCell::default(),
             numbered: Cell::new(0),
             pings: Cell::new(0),
@@ -82,7 +82,7 @@ impl Socket {
             arrived: Notify::new(),
         });
         let reader = actix_web::rt::spawn(read(shared.clone(), stream));
-        Socket { shared, _reader: Rc::new(Reader(reader)), ready, user }
+        Socket { shared, _reader: Rc::new(Reader(reader)), ready }
     }
 
     /// Answers heartbeats so from now on.
@@ -104,19 +104,21 @@ impl Socket {
 
     /// The reply to a command.
     pub async fn reply(&self, id: &str) -> Answer {
-        let frame = self.takes(&format!("the reply to {id}"), |frame| frame["re"] == id).await;
-        let result = match frame.get("ok") {
-            Some(ok) => Ok(ok.clone()),
-            None => Err(frame["error"].clone()),
-        };
-        Answer { status: None, result }
+        let frame = self.reply_if_any(id).await;
+        frame.unwrap_or_else(|| panic!("closed before the reply to {id}; {}", self.diary()))
     }
 
     /// The reply to a command; `None` if the connection ended first.
     pub async fn reply_if_any(&self, id: &str) -> Option<Answer> {
-        let replied = || self.shared.heard.borrow().iter().any(|frame| frame["re"] == id);
-        self.shared.until("a reply, or the end", || (replied() || self.shared.ended.get()).then_some(())).await;
-        if replied() { Some(self.reply(id).await) } else { None }
+        let replied = || self.shared.replies.borrow().get(id).copied();
+        let found = || replied().map(Some).or_else(|| self.shared.ended.get().then_some(None));
+        let at = self.shared.until(&format!("the reply to {id}"), found).await?;
+        let frame = self.shared.heard.borrow()[at].clone();
+        let result = match frame.get("ok") {
+            Some(ok) => Ok(ok.clone()),
+            None => Err(frame["error"].clone()),
+        };
+        Some(Answer { status: None, result })
     }
 
     /// The first event of this name that was not taken yet.
@@ -262,7 +264,11 @@ impl Shared {
         } else if frame.get("event").is_some() && frame.get("rev").is_some() {
             self.numbered.set(self.numbered.get() + 1);
         }
-        self.heard.borrow_mut().push(frame);
+        let mut heard = self.heard.borrow_mut();
+        if let Some(id) = frame["re"].as_str() {
+            self.replies.borrow_mut().insert(id.to_owned(), heard.len());
+        }
+        heard.push(frame);
     }
 }
 

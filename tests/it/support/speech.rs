@@ -99,8 +99,7 @@ pub trait Speaks {
     async fn calls(&self, command: &str, data: Value) -> Answer;
 
     async fn sends(&self, to: ConversationId, text: &str) -> Answer {
-        let client_id = format!("{:x}", fresh());
-        self.sends_as(to, text, &client_id).await
+        self.sends_as(to, text, &fresh_key()).await
     }
 
     async fn sends_as(&self, to: ConversationId, text: &str, client_id: &str) -> Answer {
@@ -212,11 +211,11 @@ pub fn id_of<T: std::str::FromStr<Err: std::fmt::Debug>>(view: &Value) -> T {
     view["id"].as_str().unwrap_or_else(|| panic!("no id: {view}")).parse().unwrap()
 }
 
-/// A number that was not given before.
-pub fn fresh() -> u64 {
+/// A `clientId` that nobody has used before.
+pub fn fresh_key() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static GIVEN: AtomicU64 = AtomicU64::new(1);
-    GIVEN.fetch_add(1, Ordering::Relaxed)
+    format!("key {}", GIVEN.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A person at one of the doors.

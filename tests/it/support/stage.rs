@@ -121,6 +121,13 @@ impl Stage {
         }
     }
 
+    /// Cuts every connection to the database, as a server that is restarted does. PostgreSQL only.
+    pub async fn cuts_connections(&self) {
+        let (server, name) = self.0.server.as_ref().expect("a database server");
+        let cut = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+        server.write().execute_unprepared(&cut).await.unwrap();
+    }
+
     /// Keeps a node until it is stopped, or the story is over; gives its place.
     pub fn keep(&self, node: node::Node) -> usize {
         let mut nodes = self.0.nodes.borrow_mut();

@@ -5,7 +5,7 @@ use super::{Node, within};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -119,6 +119,16 @@ impl Wire {
     /// Sends a text frame of these bytes, be they text or not.
     pub async fn says_bytes(&mut self, bytes: Vec<u8>) {
         self.sends(Message::Frame(Frame::message(bytes, OpCode::Data(Data::Text), true))).await;
+    }
+
+    /// Sends exactly these bytes.
+    pub async fn says_raw(&mut self, bytes: &[u8]) {
+        self.stream.get_mut().write_all(bytes).await.unwrap();
+    }
+
+    /// The same, where the node may have closed; tells whether it took them.
+    pub async fn may_say_raw(&mut self, bytes: &[u8]) -> bool {
+        within(self.stream.get_mut().write_all(bytes), "bytes to be taken").await.is_ok()
     }
 
     /// Sends a text in parts of so many bytes, a frame each.

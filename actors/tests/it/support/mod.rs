@@ -15,7 +15,7 @@ pub use node::{Node, Setting};
 pub use rows::{Rows, mark, send};
 pub use stage::Stage;
 
-pub use actors::cluster::{Cluster, Content, Delivery, EphemeralKey, Fill, LocalBus, Part, Topic};
+pub use actors::cluster::{Cluster, Content, Delivery, LocalBus, Part, Topic};
 pub use actors::conversation::change::{Change, Done, NewMessage};
 pub use actors::conversation::read;
 pub use actors::conversation::store::{self, Committed};

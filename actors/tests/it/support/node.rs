@@ -147,6 +147,11 @@ impl Node {
 
     /// Mends what is asked for by now, and awaits that it is in the queues; tells how many asked.
     pub async fn mends(&self) -> usize {
+        self.mends_by(&self.rows.db).await
+    }
+
+    /// The same by way of other connections.
+    pub async fn mends_by(&self, db: &Db) -> usize {
         let (sender, topics) = mpsc::unbounded_channel();
         let mut requests = self.requests.lock().await;
         let mut asked = 0;
@@ -155,7 +160,7 @@ impl Node {
             asked += 1;
         }
         drop((requests, sender));
-        self.mender().run(topics).await;
+        Mender { db: db.clone(), ..self.mender() }.run(topics).await;
         self.is_quiet().await;
         asked
     }
@@ -169,6 +174,11 @@ impl Node {
         drop(sender);
         self.mender().run(topics).await;
         self.mends().await;
+    }
+
+    /// How many sockets are ready.
+    pub fn sockets_ready(&self) -> i64 {
+        self.entries.metrics().sockets.get()
     }
 
     pub fn mender(&self) -> Mender {

@@ -158,7 +158,8 @@ impl Client {
     async fn takes(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let happening = async {
             loop {
-                if let Some(at) = self.heard.borrow().iter().position(&fits) {
+                let found = self.heard.borrow().iter().position(&fits);
+                if let Some(at) = found {
                     return self.heard.borrow_mut().remove(at);
                 }
                 let Some(bytes) = poll_fn(|cx| self.socket.poll_frames(cx)).await else {
