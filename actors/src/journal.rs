@@ -175,10 +175,16 @@ impl Lane {
             Ok(committed) => self.hand_out(items, committed),
             Err(Failed::RolledBack(error)) if items.len() > 1 && is_about_an_item(&error) => {
                 tracing::warn!(%error, items = items.len(), "a batch was rolled back; trying its items one by one");
-                for item in items {
-                    let single = vec![item];
+                let mut left = items.into_iter();
+                while let Some(item) = left.next() {
+                    let mut single = vec![item];
                     match self.transact(&single, false).await {
                         Ok(committed) => drop(self.hand_out(single, committed)),
+                        Err(Failed::RolledBack(error)) if !is_about_an_item(&error) => {
+                            // The database is away: nobody waits for it as often as others stand before them.
+                            single.extend(left.by_ref());
+                            self.fail(single, Failed::RolledBack(error));
+                        }
                         Err(failed) => self.fail(single, failed),
                     }
                 }

@@ -512,5 +512,15 @@ stories! {
         ] {
             assert_eq!(asks(hops).await, status, "{hops}");
         }
+        // Where no proxy is trusted, nobody is whoever they say.
+        let node = Node::start_with(&stage, |config| {
+            (config.limits.rest_per_address_per_sec, config.limits.rest_per_address_burst) = (1, 2);
+        })
+        .await;
+        for (hops, status) in [("203.0.113.9", 401), ("203.0.113.10", 401), ("203.0.113.11", 429)] {
+            let headers = [("x-forwarded-for", hops.to_owned()), ("forwarded", format!("for={hops}"))];
+            let reply = node.requests(Method::GET, "/api/v1/users/me", &headers, "").await;
+            assert_eq!(reply.status.as_u16(), status, "{hops}");
+        }
     }
 }

@@ -272,6 +272,7 @@ stories! {
             door.renames(group, "tea").await.ok();
             door.adds(&[&bob], group).await.ok();
             door.makes(&bob, "member", group).await.ok();
+            door.hands_over(group, &ann).await.ok();
             assert_eq!(door.opens(group).await.ok()["lastRev"], before, "{}", door.name());
         }
         ann.deletes(message).await.ok();

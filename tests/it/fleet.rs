@@ -12,7 +12,9 @@ stories! {
         let (anns, bobs) = (ann.connects().await, bob.connects().await);
         assert_ne!(anns.ready["node"], bobs.ready["node"]);
         let pair = anns.meets(&bob).await;
-        bobs.hears("conversation.added").await;
+        for socket in [&anns, &bobs] {
+            socket.hears("conversation.added").await;
+        }
         let hello = anns.says_in(pair, "hello").await;
         assert_eq!(bobs.hears_said("hello").await["data"]["id"], hello["id"]);
         bobs.reacts(id_of(&hello), "👋").await.ok();

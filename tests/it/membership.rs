@@ -331,6 +331,7 @@ stories! {
         let [ann, bob, cid] = node.people(["ann", "bob", "cid"]).await;
         let group = ann.creates_group("tea", &[&bob, &cid]).await;
         ann.makes(&bob, "owner", group).await.ok();
+        ann.removes(&bob, group).await.is_refused(ErrorCode::ConversationForbidden);
         let (left, also) = tokio::join!(ann.leaves(group), bob.leaves(group));
         let refused: Vec<Value> = [left, also].into_iter().filter_map(|answer| answer.result.err()).collect();
         assert_eq!(refused.len(), 1);

@@ -198,7 +198,18 @@ stories! {
             );
         }
         assert_eq!(preflight("https://chat.example", "x-evil").await.header("access-control-allow-origin"), None);
+        // A page may read refusals, whoever refuses.
         let origin = [("origin", "https://chat.example".to_owned())];
+        for (method, path, status) in [
+            (Method::GET, "/api/v1/users/me", 401),
+            (Method::GET, "/api/v1/nothing", 404),
+            (Method::POST, "/api/v1/auth/send-otp", 415),
+            (Method::DELETE, "/api/v1/auth/send-otp", 405),
+        ] {
+            let reply = node.requests(method, path, &origin, "").await;
+            let allowed = reply.header("access-control-allow-origin");
+            assert_eq!((reply.status.as_u16(), allowed), (status, Some("https://chat.example")), "{path}");
+        }
         let reply = node.requests(Method::GET, "/api/v1/users/me", &origin, "").await;
         let exposed = reply.header("access-control-expose-headers").unwrap().to_lowercase();
         for header in ["ratelimit-remaining", "retry-after", "x-request-id"] {

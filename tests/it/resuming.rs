@@ -155,6 +155,90 @@ stories! {
         }
     }
 
+    async fn changes_are_the_same_however_they_are_paged(stage: Stage) {
+        let node = Node::start(&stage).await;
+        let [ann, bob, cid] = node.people(["ann", "bob", "cid"]).await;
+        let group = ann.creates_group("tea", &[&bob]).await;
+        let mut messages: Vec<MessageId> = Vec::new();
+        for at in 0..6 {
+            messages.push(id_of(&ann.says_in(group, &at.to_string()).await));
+        }
+        ann.adds(&[&cid], group).await.ok();
+        ann.edits(messages[4], "edited").await.ok();
+        ann.deletes(messages[1]).await.ok();
+        ann.renames(group, "more tea").await.ok();
+        bob.reacts(messages[0], "☕").await.ok();
+        ann.removes(&cid, group).await.ok();
+        ann.says_in(group, "last").await;
+        let whole = ann.changes(group, 0).await.ok();
+        assert_eq!(
+            (&whole["more"], &whole["nextRev"]),
+            (&json!(false), &whole["items"].as_array().unwrap().last().unwrap()["rev"])
+        );
+        for limit in [1, 2, 3, 5] {
+            let (mut after, mut items) = (json!(0), Vec::new());
+            loop {
+                let asked = json!({ "conversationId": group, "afterRev": after, "limit": limit });
+                let page = ann.calls("messages.changes", asked).await.ok();
+                assert!(page["items"].as_array().unwrap().len() <= limit);
+                items.extend(page["items"].as_array().unwrap().clone());
+                after = page["nextRev"].clone();
+                if page["more"] == false {
+                    break;
+                }
+            }
+            assert_eq!((&json!(items), &after), (&whole["items"], &whole["nextRev"]), "by {limit}");
+        }
+        // From wherever a client stands, it is what lies above.
+        for after in 0..=whole["nextRev"].as_i64().unwrap() {
+            let rest = ann.changes(group, after).await.ok();
+            let above = whole["items"].as_array().unwrap().iter().filter(|item| item["rev"].as_i64() > Some(after));
+            assert_eq!(rest["items"], above.cloned().collect::<Value>(), "after {after}");
+        }
+    }
+
+    async fn paging_through_changes_while_they_happen_misses_nothing(stage: Stage) {
+        let node = Node::in_real_time(&stage, |_| ()).await;
+        let [ann, bob] = node.people(["ann", "bob"]).await;
+        let pair = ann.meets(&bob).await;
+        let writing = rt::spawn({
+            let ann = ann.clone();
+            async move {
+                let socket = ann.connects().await;
+                let mut messages: Vec<MessageId> = Vec::new();
+                for at in 0..80 {
+                    messages.push(id_of(&socket.says_in(pair, &at.to_string()).await));
+                    // What was read a moment ago moves to the end.
+                    socket.edits(messages[at / 2], &format!("{at}, edited")).await.ok();
+                }
+            }
+        });
+        let mut phone = Replica::default();
+        while !writing.is_finished() {
+            phone.catches_up_by(&bob, pair, 3).await;
+        }
+        writing.await.unwrap();
+        phone.catches_up_by(&bob, pair, 3).await;
+        assert_eq!(phone, Replica::afresh(&bob, pair).await);
+        assert_eq!(phone.of(pair).messages().len(), 80);
+    }
+
+    async fn a_hello_may_claim_what_it_likes(stage: Stage) {
+        let node = Node::start(&stage).await;
+        let [ann, bob] = node.people(["ann", "bob"]).await;
+        let pair = ann.meets(&bob).await;
+        for rev in [-1, 0, 2, 4, 1 << 53, i64::MAX, i64::MIN] {
+            for user_rev in [-1, 0, 1 << 53, i64::MAX, i64::MIN] {
+                let hello = json!({ "known": [[pair, rev], [pair, rev]], "userRev": user_rev });
+                let bobs = bob.connects_with(hello).await;
+                assert_eq!(heads(&bobs).keys().collect::<Vec<_>>(), [&pair.to_string()], "{rev} {user_rev}");
+            }
+        }
+        // Who says nothing of their own is told everything of it.
+        let hello = json!({ "known": [[pair, 3]] });
+        assert_eq!(heads(&bob.connects_with(hello).await).len(), 1);
+    }
+
     async fn what_the_phone_read_the_laptop_knows(stage: Stage) {
         let node = Node::start(&stage).await;
         let [ann, bob] = node.people(["ann", "bob"]).await;

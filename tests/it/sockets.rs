@@ -64,6 +64,7 @@ stories! {
         let long = [&[0x89, 0xfe, 0x00, 0x7e, 0, 0, 0, 0][..], &[b'x'; 126]].concat();
         for (what, bytes) in [
             ("a text that is not masked", &[0x81, 0x02, b'{', b'}'][..]),
+            ("a compressed text", &[0xc1, 0x80, 0, 0, 0, 0]),
             ("a reserved opcode", &[0x83, 0x80, 0, 0, 0, 0]),
             ("a reserved control opcode", &[0x8b, 0x80, 0, 0, 0, 0]),
             ("a ping in parts", &[0x09, 0x80, 0, 0, 0, 0]),
@@ -183,6 +184,37 @@ stories! {
         assert!(said.len() >= 2 && refused > 0, "{said:?}");
         let there = Replica::afresh(&bob, pair).await;
         assert_eq!(json!(there.of(pair).texts()), json!(said));
+    }
+
+    async fn a_full_queue_asks_to_come_again(stage: Stage) {
+        let node = Node::start_with(&stage, |config| config.journal.queue_items = 2).await;
+        let [ann, bob] = node.people(["ann", "bob"]).await;
+        let pair = ann.meets(&bob).await;
+        let mut wire = Wire::open(&node, ann.dial()).await;
+        wire.is_ready(json!({})).await;
+        wire.says_at_once((0..32).map(|at| {
+            let data = json!({ "conversationId": pair, "text": at.to_string(), "clientId": at.to_string() });
+            json!({ "id": at.to_string(), "cmd": "messages.send", "data": data })
+        }))
+        .await;
+        let (mut said, mut refused) = (Vec::new(), 0);
+        while said.len() + refused < 32 {
+            let frame = wire.hears().await;
+            if let Some(ok) = frame.get("ok") {
+                said.push(ok["message"]["text"].clone());
+            } else if let Some(error) = frame.get("error") {
+                assert_eq!(error["code"], ErrorCode::ConversationBusy.as_str());
+                assert!(error["retryable"] == true && error["retryAfterMs"].is_u64());
+                refused += 1;
+            }
+        }
+        assert!(said.len() >= 2 && refused > 0, "{said:?}");
+        assert_eq!(json!(Replica::afresh(&bob, pair).await.of(pair).texts()), json!(said));
+        // What was refused has taken no number, and its key is free.
+        for at in 0..32 {
+            ann.sends_as(pair, &at.to_string(), &at.to_string()).await.ok();
+        }
+        assert_eq!(bob.opens(pair).await.ok()["lastSeq"], 32);
     }
 
     async fn the_call_socket_takes_no_chat(stage: Stage) {

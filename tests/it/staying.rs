@@ -49,6 +49,29 @@ stories! {
         assert_eq!(bobs.is_closed().await, 4003);
     }
 
+    async fn an_answer_to_no_heartbeat_says_nothing(stage: Stage) {
+        let node = Node::start_with(&stage, |config| config.sockets.heartbeat = NEXT).await;
+        let [ann] = node.people(["ann"]).await;
+        let anns = ann.connects().await;
+        anns.answers(Manner::Silent);
+        let answer = |nonce: &Value, received: u64| {
+            let data = json!({ "nonce": nonce, "received": received });
+            json!({ "cmd": "heartbeat", "data": data })
+        };
+        anns.says(answer(&json!("never asked"), 7)).await;
+        node.clock.let_pass(NEXT).await;
+        let first = anns.hears("heartbeat").await["data"]["nonce"].clone();
+        anns.says(answer(&json!("never asked"), 7)).await;
+        anns.says(answer(&first, 0)).await;
+        anns.says(answer(&first, 7)).await;
+        anns.is_served().await;
+        node.clock.let_pass(ANSWER).await;
+        anns.is_served().await;
+        // What is no answer at all is out of step.
+        anns.says(json!({ "cmd": "heartbeat", "data": { "nonce": 7 } })).await;
+        assert_eq!(anns.is_closed().await, 4003);
+    }
+
     async fn whoever_does_not_answer_a_heartbeat_is_gone(stage: Stage) {
         let node = Node::start_with(&stage, |config| config.sockets.heartbeat = NEXT).await;
         let [ann] = node.people(["ann"]).await;

@@ -288,3 +288,38 @@ async fn connections_are_cut(stage: Stage) {
         assert_eq!(replica, truth);
     }
 }
+
+/// A database server that is away for a while.
+#[actix_web::test]
+async fn a_database_that_is_away_is_told_and_waited_for() {
+    if let Some(stage) = Stage::on_postgres().await {
+        stage.play(the_database_is_away).await;
+    }
+}
+
+async fn the_database_is_away(stage: Stage) {
+    let node = Node::in_real_time(&stage, |_| ()).await;
+    let [ann, bob] = node.people(["ann", "bob"]).await;
+    let pair = ann.meets(&bob).await;
+    let (anns, bobs) = (ann.connects().await, bob.connects().await);
+    anns.says_in(pair, "before").await;
+    bobs.hears_said("before").await;
+    stage.opens_database(false).await;
+    for door in [Door::Rest(ann.clone()), Door::Socket(anns.clone())] {
+        door.sends_as(pair, "meanwhile", "key").await.is_refused(ErrorCode::ServerUnavailable);
+        door.history(pair).await.is_refused(ErrorCode::ServerUnavailable);
+    }
+    let health = node.gets("/api/v1/health").await;
+    assert_eq!((health.status.as_u16(), &health.json()["services"]["messages"]["status"]), (503, &json!("down")));
+    assert_eq!(node.gets("/api/v1/health/ready").await.status, 503);
+    assert_eq!(node.gets("/api/v1/health/live").await.status, 200);
+    stage.opens_database(true).await;
+    // Whoever stayed goes on where it was.
+    let sent = loop {
+        if let Ok(sent) = anns.sends_as(pair, "meanwhile", "key").await.result {
+            break sent;
+        }
+    };
+    assert_eq!(sent["message"]["seq"], 2);
+    assert_eq!(bobs.hears_said("meanwhile").await["seq"], 2);
+}

@@ -370,6 +370,26 @@ on_postgres! {
         one.are_sound(tea).await;
     }
 
+    /// Nobody waits for the database once for each who waits before them.
+    async fn a_database_that_is_away_fails_all_who_wait_at_once(stage: &Stage) {
+        let wire = Wire::to(stage.url()).await;
+        let setting = Setting { url: Some(wire.url.clone()), ..Setting::alone() };
+        let node = Node::start(stage, setting.bounded(|limits| limits.lanes = 1)).await;
+        let ann = node.user("ann").await;
+        let tea = node.group(ann, &[]).await;
+        let mut room = Room::of(tea);
+        let there = room.asks(&node, ann, send("one"));
+        room.hears().await;
+        assert_eq!(seq_of(there).await, 1);
+        wire.is_cut();
+        let begun = std::time::Instant::now();
+        let answers: Vec<_> = (0..40).map(|n| room.asks(&node, ann, send(&n.to_string()))).collect();
+        for answer in answers {
+            assert_eq!(refusal_of(answer).await, ErrorCode::ServerUnavailable);
+        }
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
+
     async fn reactions_of_two_nodes_keep_to_the_limit(stage: &Stage) {
         let bus = LocalBus::new();
         let setting = |name: &str| Setting::named(&bus, name).bounded(|limits| limits.reactions = 3);
@@ -408,5 +428,67 @@ on_postgres! {
         let kinds: BTreeSet<&str> = reactions.iter().map(|(_, emoji)| emoji.as_str()).collect();
         assert_eq!((kinds.len(), reactions.len()), (3, given));
         one.are_sound(tea).await;
+    }
+}
+
+on_both! {
+    async fn one_request_at_two_nodes_at_once_is_one_message(stage: &Stage) {
+        let bus = LocalBus::new();
+        let nodes = [Node::named(stage, &bus, "one").await, Node::named(stage, &bus, "two").await];
+        let ann = nodes[0].user("ann").await;
+        let tea = nodes[0].group(ann, &[]).await;
+        for round in 0..10 {
+            let key = format!("k{round}");
+            let sends = (0..6).map(|at| nodes[at % 2].says_as(tea, ann, &key, "once"));
+            let sent: Vec<view::Sent> =
+                within(join_all(sends), "all replies").await.into_iter().map(Result::unwrap).collect();
+            assert_eq!(sent.iter().filter(|sent| !sent.duplicate).count(), 1);
+            let ids: BTreeSet<MessageId> = sent.iter().map(|sent| sent.message.id).collect();
+            assert_eq!(ids.len(), 1);
+        }
+        assert_eq!(nodes[0].messages(tea).await.len(), 10);
+        nodes[0].are_sound(tea).await;
+    }
+
+    async fn one_conversation_made_at_two_nodes_at_once_is_one(stage: &Stage) {
+        let bus = LocalBus::new();
+        let nodes = [Node::named(stage, &bus, "one").await, Node::named(stage, &bus, "two").await];
+        let [ann, bob] = nodes[0].users(["ann", "bob"]).await;
+        for kind in [ConversationKind::Private, ConversationKind::Group] {
+            let creates = (0..8).map(|at| {
+                let (node, from_ann) = (&nodes[at % 2], kind == ConversationKind::Group || at % 4 < 2);
+                let group = kind == ConversationKind::Group;
+                let command = CreateConversation {
+                    kind,
+                    participant_ids: vec![if from_ann { bob } else { ann }],
+                    name: group.then(|| "tea".to_owned()),
+                    description: None,
+                    client_id: group.then(|| "k".to_owned()),
+                };
+                node.conversations.create(if from_ann { ann } else { bob }, command)
+            });
+            let made = within(join_all(creates), "all replies").await;
+            let made: Vec<view::Created> = made.into_iter().map(Result::unwrap).collect();
+            assert_eq!(made.iter().filter(|made| !made.duplicate).count(), 1);
+            let ids: BTreeSet<ConversationId> = made.iter().map(|made| made.conversation.id).collect();
+            assert_eq!(ids.len(), 1);
+            let id = ids.into_iter().next().unwrap();
+            assert_eq!(nodes[0].members(id).await.len(), 2);
+        }
+        assert_eq!([nodes[0].user_rev(ann).await, nodes[0].user_rev(bob).await], [2, 2]);
+    }
+
+    async fn the_outbox_is_pruned(stage: &Stage) {
+        let rows = Rows::on(stage).await;
+        let ann = rows.user("ann").await;
+        let tea = rows.group(ann, &[]).await;
+        for _ in 0..3 {
+            rows.says(tea, ann, "old").await;
+        }
+        rows.clock.advance(Duration::from_secs(60));
+        let kept = rows.says(tea, ann, "new").await.rev;
+        let before = actors::clock::Clock::now(rows.clock.as_ref()).minus(Duration::from_secs(30));
+        store::prune_outbox(&rows.db, before).await.unwrap();
+        assert_eq!(rows.outbox(tea).await, [(kept, kept)]);
     }
 }

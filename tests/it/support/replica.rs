@@ -53,10 +53,21 @@ impl Replica {
 
     /// Reads on with `messages.changes` until there is no more; gives all that it was told.
     pub async fn catches_up(&mut self, reader: &impl Speaks, conversation: ConversationId) -> Vec<Value> {
+        self.catches_up_by(reader, conversation, 100).await
+    }
+
+    /// The same in pages of this size.
+    pub async fn catches_up_by(
+        &mut self,
+        reader: &impl Speaks,
+        conversation: ConversationId,
+        limit: u32,
+    ) -> Vec<Value> {
         let held = self.0.entry(conversation).or_default();
         let mut told = Vec::new();
         loop {
-            let page = reader.changes(conversation, held.rev).await.ok();
+            let asked = json!({ "conversationId": conversation, "afterRev": held.rev, "limit": limit });
+            let page = reader.calls("messages.changes", asked).await.ok();
             assert_eq!(page.get("reset"), None, "{page}");
             let items = page["items"].as_array().unwrap();
             let revs: Vec<i64> = items.iter().map(|item| item["rev"].as_i64().unwrap()).collect();

@@ -128,6 +128,14 @@ impl Stage {
         server.write().execute_unprepared(&cut).await.unwrap();
     }
 
+    /// Lets nobody in any more, as a database that is away; or everybody again. PostgreSQL only.
+    pub async fn opens_database(&self, opens: bool) {
+        let (server, name) = self.0.server.as_ref().expect("a database server");
+        let alter = format!("ALTER DATABASE {name} WITH ALLOW_CONNECTIONS {opens}");
+        server.write().execute_unprepared(&alter).await.unwrap();
+        self.cuts_connections().await;
+    }
+
     /// Keeps a node until it is stopped, or the story is over; gives its place.
     pub fn keep(&self, node: node::Node) -> usize {
         let mut nodes = self.0.nodes.borrow_mut();

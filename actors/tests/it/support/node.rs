@@ -14,6 +14,7 @@ use actors::mender::Mender;
 use actors::metrics::Metrics;
 use actors::presence::Presences;
 use actors::sockets::Sockets;
+use entities::Options;
 use tokio::sync::{Mutex, mpsc};
 
 /// What a node is made of.
@@ -23,7 +24,7 @@ pub struct Setting {
     pub cluster: Arc<dyn Cluster>,
     /// Connections to the database.
     pub connections: u32,
-    /// Of the database; the stage's where there is none.
+    /// Of the database, where it is not the stage's; then a connection must be there within a second.
     pub url: Option<String>,
 }
 
@@ -78,7 +79,10 @@ impl Node {
 
     pub async fn start(stage: &Stage, setting: Setting) -> Node {
         let db = match &setting.url {
-            Some(url) => stage.open_at(url, setting.connections).await,
+            Some(url) => {
+                let (max_connections, acquire_timeout) = (setting.connections, Duration::from_secs(1));
+                Db::open(&Options { max_connections, acquire_timeout, ..Options::new(url) }).await.unwrap()
+            }
             None => stage.open(setting.connections).await,
         };
         let limits = Arc::new(setting.limits);

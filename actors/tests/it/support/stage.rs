@@ -51,12 +51,7 @@ impl Stage {
     /// The database, with connections of its own: PostgreSQL so many, SQLite so many that read beside the one that
     /// writes.
     pub async fn open(&self, connections: u32) -> Db {
-        self.open_at(&self.url, connections).await
-    }
-
-    /// The same by another address.
-    pub async fn open_at(&self, url: &str, connections: u32) -> Db {
-        Db::open(&Options { max_connections: connections, ..Options::new(url) }).await.unwrap()
+        Db::open(&Options { max_connections: connections, ..Options::new(&self.url) }).await.unwrap()
     }
 
     pub fn url(&self) -> &str {

@@ -5,6 +5,7 @@ use super::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 /// Passes everything on, until it is told to lose an answer.
 pub struct Wire {
@@ -17,6 +18,7 @@ pub struct Wire {
 struct State {
     loses_commit: AtomicBool,
     lost: AtomicUsize,
+    cut: watch::Sender<bool>,
 }
 
 impl Wire {
@@ -29,7 +31,12 @@ impl Wire {
         let state = Arc::<State>::default();
         let (server, shared) = (server.to_owned(), state.clone());
         actix_rt::spawn(async move {
-            while let Ok((client, _)) = listener.accept().await {
+            let mut cut = shared.cut.subscribe();
+            loop {
+                let client = tokio::select! {
+                    _ = cut.wait_for(|cut| *cut) => return,
+                    accepted = listener.accept() => accepted.unwrap().0,
+                };
                 let database = TcpStream::connect(&server).await.unwrap();
                 actix_rt::spawn(pass(client, database, shared.clone()));
             }
@@ -42,6 +49,11 @@ impl Wire {
         self.state.loses_commit.store(true, Ordering::SeqCst);
     }
 
+    /// Ends every connection, and takes no new ones.
+    pub fn is_cut(&self) {
+        self.state.cut.send_replace(true);
+    }
+
     /// How many answers were lost so far.
     pub fn lost(&self) -> usize {
         self.state.lost.load(Ordering::SeqCst)
@@ -51,8 +63,10 @@ impl Wire {
 async fn pass(mut client: TcpStream, mut database: TcpStream, state: Arc<State>) {
     let (mut asked, mut answered) = (vec![0; 1 << 16], vec![0; 1 << 16]);
     let mut loses = false;
+    let mut cut = state.cut.subscribe();
     loop {
         tokio::select! {
+            _ = cut.wait_for(|cut| *cut) => return,
             read = client.read(&mut asked) => {
                 let Ok(count @ 1..) = read else { return };
                 let commits = asked[..count].windows(6).any(|word| word == b"COMMIT");
