@@ -215,7 +215,7 @@ pub fn id_of<T: std::str::FromStr<Err: std::fmt::Debug>>(view: &Value) -> T {
 pub fn fresh_key() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static GIVEN: AtomicU64 = AtomicU64::new(1);
-    format!("key {}", GIVEN.fetch_add(1, Ordering::Relaxed))
+    format!("fresh {}", GIVEN.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A person at one of the doors.
