@@ -7,8 +7,10 @@ use entities::{ConversationId, SessionId, UserId};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
+use std::future::ready;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 /// What one can listen to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -92,8 +94,70 @@ pub struct Delivery {
     pub content: Content,
 }
 
-/// Where deliveries of other nodes enter.
-pub type Inlet = Box<dyn Fn(Arc<Delivery>) + Send + Sync>;
+/// What reaches a node from the others.
+#[derive(Debug, Clone)]
+pub enum Heard {
+    /// One thing on a topic.
+    Delivery(Arc<Delivery>),
+    /// This node was deaf, and hears again: it compares all that it listens to with the rows, before it takes more work.
+    Resubscribed,
+    /// Hints may have been lost, here or on their way: all topics are to be compared with the rows.
+    MayHaveMissed,
+}
+
+/// Where it enters.
+pub type Inlet = Box<dyn Fn(Heard) + Send + Sync>;
+
+/// How a node stands with the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// It has not heard from what joins them since it started.
+    Joining,
+    /// Hints come and go.
+    Up,
+    /// They do not, for now: the rows must be looked at more often.
+    Down,
+}
+
+/// That a user is connected to a node, by one of their devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// To which node.
+    pub node: Arc<str>,
+    /// By which sign-in; one device has one.
+    pub session: SessionId,
+    /// How the user wants to be shown there.
+    pub status: Status,
+}
+
+/// What a claim has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claimed {
+    /// All claims of the user before it.
+    pub before: Vec<Claim>,
+    /// And with it.
+    pub after: Vec<Claim>,
+}
+
+/// How often something may be done, over all nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Over time.
+    pub per_sec: u32,
+    /// At once.
+    pub burst: u32,
+}
+
+/// What is left after one more was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// How many more are possible at once.
+    pub remaining: u32,
+    /// When all of the burst will be possible again.
+    pub reset: Duration,
+    /// When the next one is possible; `None` if this one was.
+    pub wait: Option<Duration>,
+}
 
 /// What joins the nodes.
 pub trait Cluster: Send + Sync + 'static {
@@ -101,22 +165,31 @@ pub trait Cluster: Send + Sync + 'static {
     fn node(&self) -> &str;
     /// Sets where deliveries of other nodes enter; called once, at start.
     fn connect(&self, inlet: Inlet);
+    /// How this node stands with the others.
+    fn link(&self) -> Link;
     /// Tells the other nodes. Never waits.
     fn publish(&self, delivery: Arc<Delivery>);
-    /// Listens to a topic; ends when what is published from then on arrives here.
+    /// Listens to a topic; ends when what is published from then on arrives here, or when nothing does for now:
+    /// `Heard::Resubscribed` follows then.
     fn subscribe(&self, topic: Topic) -> BoxFuture<'static, ()>;
     /// Listens no more.
     fn unsubscribe(&self, topic: Topic);
-    /// Says that a user is, or is no longer, connected to this node.
-    fn claim(&self, user: UserId, status: Option<Status>) -> BoxFuture<'static, ()>;
-    /// How these users are shown, over all nodes; `None` for those who are nowhere.
-    fn presence(&self, users: Vec<UserId>) -> BoxFuture<'static, Vec<Option<Status>>>;
+    /// Says how a user's device at this node is shown, or that it is no longer there. Claims of one user are made one
+    /// after another, over all nodes.
+    fn claim(&self, user: UserId, session: SessionId, status: Option<Status>) -> BoxFuture<'static, Claimed>;
+    /// The claims of these users, in their order, over all nodes; of this one alone while the link is down.
+    fn claims(&self, users: Vec<UserId>) -> BoxFuture<'static, Vec<Vec<Claim>>>;
+    /// Takes away the claims of a node that has gone; ends with the users whom it had. Of several that do so at once,
+    /// each user is told to one.
+    fn disown(&self, node: &str) -> BoxFuture<'static, Vec<UserId>>;
+    /// Counts one more of `key`; `None` where nobody counts for all nodes, for now or at all.
+    fn count(&self, key: String, rate: Rate) -> BoxFuture<'static, Option<Tally>>;
 }
 
 #[derive(Default)]
 struct BusState {
     nodes: HashMap<String, Member>,
-    claims: HashMap<UserId, HashMap<String, Status>>,
+    claims: HashMap<UserId, Vec<Claim>>,
 }
 
 struct Member {
@@ -140,7 +213,7 @@ impl LocalBus {
     /// A node's end of it.
     pub fn join(self: &Arc<Self>, node: &str) -> Arc<LocalCluster> {
         self.state.lock().nodes.insert(node.to_owned(), Member { inlet: None, topics: HashSet::new() });
-        Arc::new(LocalCluster { bus: self.clone(), node: node.to_owned() })
+        Arc::new(LocalCluster { bus: self.clone(), node: node.into() })
     }
 
     /// Loses every hint from now on, as a network may; or no longer.
@@ -152,16 +225,30 @@ impl LocalBus {
 /// One node's end of a `LocalBus`.
 pub struct LocalCluster {
     bus: Arc<LocalBus>,
-    node: String,
+    node: Arc<str>,
+}
+
+impl LocalCluster {
+    /// Takes the claims of a node away, from all users.
+    fn forget_claims(state: &mut BusState, node: &str) -> Vec<UserId> {
+        let mut had = Vec::new();
+        state.claims.retain(|user, claims| {
+            let before = claims.len();
+            claims.retain(|claim| &*claim.node != node);
+            if claims.len() < before {
+                had.push(*user);
+            }
+            !claims.is_empty()
+        });
+        had
+    }
 }
 
 impl Drop for LocalCluster {
     fn drop(&mut self) {
         let mut state = self.bus.state.lock();
-        state.nodes.remove(&self.node);
-        for claims in state.claims.values_mut() {
-            claims.remove(&self.node);
-        }
+        state.nodes.remove(&*self.node);
+        Self::forget_claims(&mut state, &self.node);
     }
 }
 
@@ -171,9 +258,13 @@ impl Cluster for LocalCluster {
     }
 
     fn connect(&self, inlet: Inlet) {
-        if let Some(member) = self.bus.state.lock().nodes.get_mut(&self.node) {
+        if let Some(member) = self.bus.state.lock().nodes.get_mut(&*self.node) {
             member.inlet = Some(Arc::new(inlet));
         }
+    }
+
+    fn link(&self) -> Link {
+        Link::Up
     }
 
     fn publish(&self, delivery: Arc<Delivery>) {
@@ -185,53 +276,57 @@ impl Cluster for LocalCluster {
             let others = state
                 .nodes
                 .iter()
-                .filter(|(name, member)| **name != self.node && member.topics.contains(&delivery.topic));
+                .filter(|(name, member)| **name != *self.node && member.topics.contains(&delivery.topic));
             others.filter_map(|(_, member)| member.inlet.clone()).collect()
         };
         for inlet in listeners {
-            inlet(delivery.clone());
+            inlet(Heard::Delivery(delivery.clone()));
         }
     }
 
     fn subscribe(&self, topic: Topic) -> BoxFuture<'static, ()> {
-        if let Some(member) = self.bus.state.lock().nodes.get_mut(&self.node) {
+        if let Some(member) = self.bus.state.lock().nodes.get_mut(&*self.node) {
             member.topics.insert(topic);
         }
-        Box::pin(std::future::ready(()))
+        Box::pin(ready(()))
     }
 
     fn unsubscribe(&self, topic: Topic) {
-        if let Some(member) = self.bus.state.lock().nodes.get_mut(&self.node) {
+        if let Some(member) = self.bus.state.lock().nodes.get_mut(&*self.node) {
             member.topics.remove(&topic);
         }
     }
 
-    fn claim(&self, user: UserId, status: Option<Status>) -> BoxFuture<'static, ()> {
+    fn claim(&self, user: UserId, session: SessionId, status: Option<Status>) -> BoxFuture<'static, Claimed> {
         let mut state = self.bus.state.lock();
         let claims = state.claims.entry(user).or_default();
-        match status {
-            Some(status) => claims.insert(self.node.clone(), status),
-            None => claims.remove(&self.node),
-        };
-        if claims.is_empty() {
+        let before = claims.clone();
+        claims.retain(|claim| claim.node != self.node || claim.session != session);
+        claims.extend(status.map(|status| Claim { node: self.node.clone(), session, status }));
+        let after = claims.clone();
+        if after.is_empty() {
             state.claims.remove(&user);
         }
-        Box::pin(std::future::ready(()))
+        Box::pin(ready(Claimed { before, after }))
     }
 
-    fn presence(&self, users: Vec<UserId>) -> BoxFuture<'static, Vec<Option<Status>>> {
+    fn claims(&self, users: Vec<UserId>) -> BoxFuture<'static, Vec<Vec<Claim>>> {
         let state = self.bus.state.lock();
-        let found = users
-            .iter()
-            .map(|user| state.claims.get(user).and_then(|claims| most_present(claims.values().copied())))
-            .collect();
-        Box::pin(std::future::ready(found))
+        Box::pin(ready(users.iter().map(|user| state.claims.get(user).cloned().unwrap_or_default()).collect()))
+    }
+
+    fn disown(&self, node: &str) -> BoxFuture<'static, Vec<UserId>> {
+        Box::pin(ready(Self::forget_claims(&mut self.bus.state.lock(), node)))
+    }
+
+    fn count(&self, _: String, _: Rate) -> BoxFuture<'static, Option<Tally>> {
+        Box::pin(ready(None))
     }
 }
 
-/// What somebody on several nodes is shown as: busy before online before away.
-pub fn most_present(claims: impl Iterator<Item = Status>) -> Option<Status> {
-    claims.min_by_key(|status| match status {
+/// What somebody with several devices is shown as: busy before online before away.
+pub fn most_present(claims: &[Claim]) -> Option<Status> {
+    claims.iter().map(|claim| claim.status).min_by_key(|status| match status {
         Status::Busy => 0,
         Status::Online => 1,
         Status::Away => 2,

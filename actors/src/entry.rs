@@ -6,16 +6,17 @@
 //! what it misses it has read from the rows, by the mender (`mender.rs`).
 
 use crate::clock::Clock;
-use crate::cluster::{Cluster, Content, Delivery, Fill, Part, Topic};
+use crate::cluster::{Cluster, Content, Delivery, Fill, Heard, Part, Topic};
 use crate::hub::HubHandle;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use entities::{SessionId, UserId};
+use entities::{SessionId, Timestamp, UserId};
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use tokio::sync::{OnceCell, mpsc};
+use std::sync::atomic::{AtomicI64, Ordering};
+use tokio::sync::{Notify, OnceCell, mpsc};
 
 const SHARDS: usize = 64;
 
@@ -31,6 +32,15 @@ struct Inner {
     limits: Arc<Limits>,
     metrics: Arc<Metrics>,
     mend: mpsc::UnboundedSender<Topic>,
+    doubt: Doubt,
+}
+
+/// That hints may have been lost, of which topics nobody knows.
+#[derive(Default)]
+struct Doubt {
+    arose: Notify,
+    /// Since when everything heard is behind, in milliseconds; 0 is not at all.
+    deaf_since: AtomicI64,
 }
 
 struct Entry {
@@ -65,12 +75,12 @@ impl Entries {
     ) -> (Entries, MendRequests) {
         let (mend, requests) = mpsc::unbounded_channel();
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        let entries =
-            Entries(Arc::new(Inner { shards, hubs: RwLock::default(), cluster, clock, limits, metrics, mend }));
+        let (hubs, doubt) = (RwLock::default(), Doubt::default());
+        let entries = Entries(Arc::new(Inner { shards, hubs, cluster, clock, limits, metrics, mend, doubt }));
         let weak = Arc::downgrade(&entries.0);
-        entries.0.cluster.connect(Box::new(move |delivery| {
+        entries.0.cluster.connect(Box::new(move |heard| {
             if let Some(inner) = weak.upgrade() {
-                Entries(inner).receive(delivery);
+                Entries(inner).hear(heard);
             }
         }));
         (entries, requests)
@@ -169,6 +179,42 @@ impl Entries {
         let mut state = entry.state.lock();
         state.delivered = state.delivered.map(|delivered| delivered.min(rev));
         self.mend(topic);
+    }
+
+    fn hear(&self, heard: Heard) {
+        match heard {
+            Heard::Delivery(delivery) => self.receive(delivery),
+            Heard::Resubscribed => {
+                let now = self.0.clock.now().millis();
+                let _ = self.0.doubt.deaf_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+                self.catch_up();
+            }
+            Heard::MayHaveMissed => self.catch_up(),
+        }
+    }
+
+    /// Has every topic compared with the rows, as soon as may be.
+    pub fn catch_up(&self) {
+        self.0.doubt.arose.notify_one();
+    }
+
+    /// Ends when every topic should be compared with the rows.
+    pub(crate) async fn doubted(&self) {
+        self.0.doubt.arose.notified().await;
+    }
+
+    /// Since when this node catches up with what it did not hear; `None` when it has.
+    pub fn deaf_since(&self) -> Option<Timestamp> {
+        let since = self.0.doubt.deaf_since.load(Ordering::Relaxed);
+        (since != 0).then(|| Timestamp::from_millis(since))
+    }
+
+    /// Every topic was compared with the rows, since it was asked for at `since`.
+    pub(crate) fn caught_up(&self, since: Option<Timestamp>) {
+        if let Some(since) = since {
+            let doubt = &self.0.doubt.deaf_since;
+            let _ = doubt.compare_exchange(since.millis(), 0, Ordering::Relaxed, Ordering::Relaxed);
+        }
     }
 
     /// A room's own result, or a mended gap's: to this node's listeners and to the other nodes.

@@ -2,25 +2,29 @@
 //! Never a second source of order: what it finds enters at the entry, like everything else.
 //!
 //! It runs when an entry asks (a gap, a lost room, an unknown commit, a full queue, something of a
-//! user's own), after a resubscription, and every few seconds over all entries; so a crash between
-//! commit and publish heals by itself.
+//! user's own); over all entries every few seconds, and at once after a resubscription or when another
+//! node has gone; so a crash between commit and publish heals by itself.
 
 use crate::clock::Clock;
-use crate::cluster::{Content, Delivery, Fill, Part, Topic};
+use crate::cluster::{Content, Delivery, Fill, Link, Part, Topic};
 use crate::conversation::read;
 use crate::entry::{Entries, MendRequests};
 use crate::limits::Limits;
 use crate::protocol::event::{Event, append_text_frame};
 use crate::protocol::view::{self, UserItem};
 use entities::{ConversationId, Db, UserId, user};
+use futures_util::future::select;
 use sea_orm::{DbErr, QuerySelect};
 use serde::Serialize;
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Topics compared in one query.
 const PAGE: usize = 1000;
+/// How often all is compared while nothing comes from other nodes.
+const WITHOUT_HINTS: Duration = Duration::from_secs(1);
 /// Changes told in one event.
 const TOLD: u64 = 500;
 
@@ -49,12 +53,18 @@ impl Mender {
         }
     }
 
-    /// Compares all entries, again and again.
+    /// Compares all entries, again and again; sooner when there is doubt, and more often while no hints come.
     pub async fn sweep(self) {
         loop {
-            self.clock.sleep(self.limits.sweep).await;
-            if let Err(error) = self.sweep_once().await {
-                tracing::warn!(%error, "the sweep could not read the rows");
+            let pause = match self.entries.cluster().link() {
+                Link::Down => self.limits.sweep.min(WITHOUT_HINTS),
+                Link::Up | Link::Joining => self.limits.sweep,
+            };
+            select(pin!(self.clock.sleep(pause)), pin!(self.entries.doubted())).await;
+            let deaf_since = self.entries.deaf_since();
+            match self.sweep_once().await {
+                Ok(()) => self.entries.caught_up(deaf_since),
+                Err(error) => tracing::warn!(%error, "the sweep could not read the rows"),
             }
         }
     }

@@ -221,7 +221,7 @@ impl Actor for SessionActor {
         }
         if let (Some(identity), true) = (self.identity, self.counted) {
             let presences = self.deps.presences.clone();
-            actix_rt::spawn(async move { presences.closed(identity.user).await });
+            actix_rt::spawn(async move { presences.closed(identity.user, identity.session).await });
         }
     }
 }
@@ -395,7 +395,7 @@ impl SessionActor {
         self.deps.entries.metrics().readies.inc();
         self.counted = true;
         let presences = self.deps.presences.clone();
-        actix_rt::spawn(async move { presences.opened(identity.user).await });
+        actix_rt::spawn(async move { presences.opened(identity.user, identity.session).await });
         self.schedule_heartbeat(context);
     }
 

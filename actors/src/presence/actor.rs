@@ -1,15 +1,15 @@
-//! The room that knows which of its users are connected to this node, and how they are shown.
+//! The room that knows which devices of its users are connected to this node, and how they are shown.
 //! Never who may see it: that is decided when somebody begins to watch.
 
 use crate::clock::Clock;
-use crate::cluster::{Content, Delivery, EphemeralKey, Topic};
+use crate::cluster::{Claimed, Content, Delivery, EphemeralKey, Topic, most_present};
 use crate::entry::Entries;
 use crate::protocol::event::Event;
 use crate::protocol::view::{Presence, Status};
 use crate::room::{Lease, Reply, Room};
 use actix::prelude::*;
 use entities::db::parameter;
-use entities::{Db, Timestamp, UserId};
+use entities::{Db, SessionId, Timestamp, UserId};
 use sea_orm::{ConnectionTrait, DbErr};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,12 +27,12 @@ pub struct Deps {
 
 /// What such a room is told.
 pub enum Command {
-    /// A socket of this user is ready.
-    Opened(UserId),
-    /// A socket of this user has gone.
-    Closed(UserId),
-    /// This user wants to be shown so.
-    Set(UserId, Status),
+    /// A socket of this user's device is ready.
+    Opened(UserId, SessionId),
+    /// A socket of this user's device has gone.
+    Closed(UserId, SessionId),
+    /// This user wants to be shown so, by this device.
+    Set(UserId, SessionId, Status),
 }
 
 impl Command {
@@ -46,7 +46,7 @@ impl Command {
 #[rtype(result = "()")]
 pub struct Told(Command, Reply<()>);
 
-/// A user who is connected here, or was a moment ago.
+/// A device that is connected here, or was a moment ago.
 struct Local {
     sockets: usize,
     status: Status,
@@ -57,7 +57,7 @@ struct Local {
 /// The actor of one shard of the users.
 pub struct PresenceActor {
     deps: Deps,
-    users: HashMap<UserId, Local>,
+    devices: HashMap<(UserId, SessionId), Local>,
     /// Kept while the room is open; these rooms are few and do not close.
     _lease: Lease<PresenceActor>,
 }
@@ -68,7 +68,7 @@ impl Room for PresenceActor {
     type Command = Told;
 
     fn open(_: usize, deps: Deps, lease: Lease<Self>) -> Self {
-        PresenceActor { deps, users: HashMap::new(), _lease: lease }
+        PresenceActor { deps, devices: HashMap::new(), _lease: lease }
     }
 }
 
@@ -81,22 +81,21 @@ impl Handler<Told> for PresenceActor {
 
     fn handle(&mut self, Told(command, reply): Told, context: &mut Self::Context) {
         match command {
-            Command::Opened(user) => {
-                let local =
-                    self.users.entry(user).or_insert(Local { sockets: 0, status: Status::Online, left_at: None });
+            Command::Opened(user, session) => {
+                let new = Local { sockets: 0, status: Status::Online, left_at: None };
+                let local = self.devices.entry((user, session)).or_insert(new);
                 local.sockets += 1;
                 local.left_at = None;
                 if local.sockets == 1 {
-                    self.claim(user, context, Some(reply));
-                    return;
+                    let status = local.status;
+                    return self.claim(user, session, status, reply, context);
                 }
             }
-            Command::Closed(user) => self.left(user, context),
-            Command::Set(user, status) => {
-                if let Some(local) = self.users.get_mut(&user).filter(|local| local.sockets > 0) {
+            Command::Closed(user, session) => self.left(user, session, context),
+            Command::Set(user, session, status) => {
+                if let Some(local) = self.devices.get_mut(&(user, session)).filter(|local| local.sockets > 0) {
                     local.status = status;
-                    self.claim(user, context, Some(reply));
-                    return;
+                    return self.claim(user, session, status, reply, context);
                 }
             }
         }
@@ -105,29 +104,22 @@ impl Handler<Told> for PresenceActor {
 }
 
 impl PresenceActor {
-    /// Claims the user for this node; tells the watchers what is new to them.
-    fn claim(&self, user: UserId, context: &mut Context<Self>, reply: Option<Reply<()>>) {
-        let Some(status) = self.users.get(&user).map(|local| local.status) else { return };
-        let cluster = self.deps.entries.cluster().clone();
-        let claimed = async move {
-            let before = cluster.presence(vec![user]).await.pop().flatten();
-            cluster.claim(user, Some(status)).await;
-            let after = cluster.presence(vec![user]).await.pop().flatten();
-            (before, after)
-        };
-        context.spawn(claimed.into_actor(self).map(move |(before, after), room, _| {
-            if before != after {
-                room.tell(user, after.unwrap_or(status), None);
+    /// Claims the device for this node; tells the watchers what is new to them.
+    fn claim(&self, user: UserId, session: SessionId, status: Status, reply: Reply<()>, context: &mut Context<Self>) {
+        // Begun here, not when the future is polled: claims of one device keep their order.
+        let claimed = self.deps.entries.cluster().claim(user, session, Some(status));
+        context.spawn(claimed.into_actor(self).map(move |Claimed { before, after }, room, _| {
+            let shown = most_present(&after);
+            if most_present(&before) != shown {
+                room.tell(user, shown.unwrap_or(status), None);
             }
-            if let Some(reply) = reply {
-                reply.send(Ok(()));
-            }
+            reply.send(Ok(()));
         }));
     }
 
-    fn left(&mut self, user: UserId, context: &mut Context<Self>) {
+    fn left(&mut self, user: UserId, session: SessionId, context: &mut Context<Self>) {
         let now = self.deps.clock.now();
-        let Some(local) = self.users.get_mut(&user) else { return };
+        let Some(local) = self.devices.get_mut(&(user, session)) else { return };
         local.sockets = local.sockets.saturating_sub(1);
         if local.sockets > 0 {
             return;
@@ -136,27 +128,31 @@ impl PresenceActor {
         let grace = self.deps.clock.sleep_until(now.plus(self.deps.grace));
         context.spawn(grace.into_actor(self).map(move |(), room, context| {
             // Whoever came back meanwhile has no such moment any more, or a later one.
-            if room.users.get(&user).is_some_and(|local| local.left_at == Some(now)) {
-                room.users.remove(&user);
-                room.give_up(user, now, context);
+            if room.devices.get(&(user, session)).is_some_and(|local| local.left_at == Some(now)) {
+                room.devices.remove(&(user, session));
+                room.give_up(user, session, now, context);
             }
         }));
     }
 
-    /// The user is not connected here any more; if nowhere else either, they are gone.
-    fn give_up(&self, user: UserId, left_at: Timestamp, context: &mut Context<Self>) {
+    /// The device is not connected here any more; if none is anywhere, the user is gone.
+    fn give_up(&self, user: UserId, session: SessionId, left_at: Timestamp, context: &mut Context<Self>) {
         let (cluster, db) = (self.deps.entries.cluster().clone(), self.deps.db.clone());
+        let claimed = cluster.claim(user, session, None);
         let given_up = async move {
-            cluster.claim(user, None).await;
-            if cluster.presence(vec![user]).await.pop().flatten().is_none()
-                && let Err(error) = seen(&db, user, left_at).await
-            {
+            let Claimed { before, after } = claimed.await;
+            if !after.is_empty() {
+                return (most_present(&before), most_present(&after));
+            }
+            if let Err(error) = seen(&db, user, left_at).await {
                 tracing::warn!(%error, "when somebody was seen last could not be written");
             }
             // Again: they may have come back while that was written.
-            cluster.presence(vec![user]).await.pop().flatten()
+            let now = cluster.claims(vec![user]).await.pop().unwrap_or_default();
+            (most_present(&before), most_present(&now))
         };
-        context.spawn(given_up.into_actor(self).map(move |elsewhere, room, _| match elsewhere {
+        context.spawn(given_up.into_actor(self).map(move |(before, after), room, _| match after {
+            Some(status) if before == Some(status) => {}
             Some(status) => room.tell(user, status, None),
             None => room.tell(user, Status::Offline, Some(left_at)),
         }));

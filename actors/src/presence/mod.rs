@@ -3,9 +3,9 @@
 
 mod actor;
 
-use crate::caller::Caller;
+use crate::caller::{Caller, Identity};
 use crate::clock::Clock;
-use crate::cluster::Topic;
+use crate::cluster::{Topic, most_present};
 use crate::conversation::read;
 use crate::entry::{Entries, shard_of};
 use crate::limits::Limits;
@@ -14,7 +14,7 @@ use crate::protocol::view::{self, Presence, Status};
 use crate::protocol::{Outcome, Refusal};
 use crate::room::Rooms;
 use actor::{Command, Deps, PresenceActor};
-use entities::{Db, Timestamp, UserId, user};
+use entities::{Db, SessionId, Timestamp, UserId, user};
 use sea_orm::QuerySelect;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -41,14 +41,14 @@ impl Presences {
         Presences { db, entries, rooms }
     }
 
-    /// A user's socket is ready.
-    pub async fn opened(&self, user: UserId) {
-        self.tell(user, Command::Opened(user)).await;
+    /// A socket of a user's device is ready.
+    pub async fn opened(&self, user: UserId, session: SessionId) {
+        self.tell(user, Command::Opened(user, session)).await;
     }
 
-    /// A user's socket has gone.
-    pub async fn closed(&self, user: UserId) {
-        self.tell(user, Command::Closed(user)).await;
+    /// A socket of a user's device has gone.
+    pub async fn closed(&self, user: UserId, session: SessionId) {
+        self.tell(user, Command::Closed(user, session)).await;
     }
 
     async fn tell(&self, user: UserId, command: Command) {
@@ -60,8 +60,8 @@ impl Presences {
 
     /// `presence.set`.
     pub async fn set(&self, caller: &Caller, command: SetPresence) -> Outcome<Presence> {
-        let user = caller.user()?;
-        let set = Command::Set(user, command.status);
+        let Identity { user, session, .. } = caller.identity()?;
+        let set = Command::Set(user, session, command.status);
         self.rooms.ask(shard_of(user, SHARDS), 32, |reply| set.answering(reply)).await?;
         let mut found = self.look(&[user]).await?;
         Ok(found.pop().unwrap_or(Presence { user_id: user, status: Status::Offline, last_seen_at: None }))
@@ -105,7 +105,8 @@ impl Presences {
     }
 
     async fn look(&self, users: &[UserId]) -> Outcome<Vec<Presence>> {
-        let claims = self.entries.cluster().presence(users.to_vec()).await;
+        let claims = self.entries.cluster().claims(users.to_vec()).await;
+        let claims: Vec<Option<Status>> = claims.iter().map(|claims| most_present(claims)).collect();
         let absent: Vec<UserId> =
             users.iter().zip(&claims).filter(|(_, claim)| claim.is_none()).map(|(user, _)| *user).collect();
         let mut seen: HashMap<UserId, Option<Timestamp>> = HashMap::new();

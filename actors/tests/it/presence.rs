@@ -3,6 +3,7 @@
 
 use super::support::*;
 use actors::caller::{Caller, Identity};
+use actors::cluster::most_present;
 use actors::protocol::Door;
 use entities::user;
 use sea_orm::ConnectionTrait;
@@ -16,9 +17,13 @@ struct Town {
     watcher: Ear,
 }
 
+/// The one that everybody has here.
+fn device() -> SessionId {
+    SessionId::from_uuid(uuid::Uuid::nil())
+}
+
 fn caller(ear: &Ear) -> Caller {
-    let identity =
-        Identity { user: ear.user, session: SessionId::from_uuid(uuid::Uuid::nil()), expires_at: Timestamp::EPOCH };
+    let identity = Identity { user: ear.user, session: device(), expires_at: Timestamp::EPOCH };
     Caller {
         identity: Some(identity),
         door: Door::Socket,
@@ -79,13 +84,13 @@ on_both! {
     async fn somebody_is_there_from_their_first_socket_to_a_grace_after_their_last(stage: &Stage) {
         let town = Town::on(stage).await;
         let (one, bob) = (&town.one, town.bob);
-        one.presences.opened(bob).await;
+        one.presences.opened(bob, device()).await;
         assert_eq!(town.heard().await, ["online"]);
-        one.presences.opened(bob).await;
-        one.presences.closed(bob).await;
+        one.presences.opened(bob, device()).await;
+        one.presences.closed(bob, device()).await;
         assert!(town.heard().await.is_empty(), "one socket of two");
         assert!(!one.clock.sleeps(one.limits.presence_grace));
-        one.presences.closed(bob).await;
+        one.presences.closed(bob, device()).await;
         assert!(town.heard().await.is_empty(), "not before the grace is over");
         assert_eq!(town.looks(one).await.status, Status::Online);
         let left = actors::clock::Clock::now(one.clock.as_ref());
@@ -99,21 +104,21 @@ on_both! {
     async fn who_comes_back_within_the_grace_was_never_gone(stage: &Stage) {
         let town = Town::on(stage).await;
         let (one, bob) = (&town.one, town.bob);
-        one.presences.opened(bob).await;
+        one.presences.opened(bob, device()).await;
         assert_eq!(town.heard().await, ["online"]);
-        one.presences.closed(bob).await;
-        one.presences.opened(bob).await;
+        one.presences.closed(bob, device()).await;
+        one.presences.opened(bob, device()).await;
         town.grace_passes().await;
         // Whatever the timer does, it has done when the next command is answered.
-        one.presences.opened(bob).await;
-        one.presences.closed(bob).await;
+        one.presences.opened(bob, device()).await;
+        one.presences.closed(bob, device()).await;
         assert!(town.heard().await.is_empty());
         // Gone and back several times: the last going counts.
         let grace = one.limits.presence_grace;
-        one.presences.closed(bob).await;
+        one.presences.closed(bob, device()).await;
         one.clock.advance(grace / 2);
-        one.presences.opened(bob).await;
-        one.presences.closed(bob).await;
+        one.presences.opened(bob, device()).await;
+        one.presences.closed(bob, device()).await;
         let left = actors::clock::Clock::now(one.clock.as_ref());
         one.clock.advance(grace - grace / 2);
         one.presences.set(&caller(&town.watcher), SetPresence { status: Status::Online }).await.unwrap();
@@ -126,22 +131,22 @@ on_both! {
     async fn somebody_is_there_while_any_node_has_a_socket(stage: &Stage) {
         let town = Town::on(stage).await;
         let (one, two, bob) = (&town.one, &town.two, town.bob);
-        one.presences.opened(bob).await;
+        one.presences.opened(bob, device()).await;
         assert_eq!(town.heard().await, ["online"]);
-        two.presences.opened(bob).await;
+        two.presences.opened(bob, device()).await;
         assert!(town.heard().await.is_empty());
-        one.presences.closed(bob).await;
+        one.presences.closed(bob, device()).await;
         town.grace_passes().await;
-        let gone = || one.entries.cluster().presence(vec![bob]);
+        let gone = || one.entries.cluster().claims(vec![bob]);
         until("the first node to let go", || {
             town.watcher.hears().iter().all(|event| event["data"]["status"] == "online")
         })
         .await;
-        assert_eq!(gone().await, [Some(Status::Online)]);
-        two.presences.closed(bob).await;
+        assert_eq!(most_present(&gone().await[0]), Some(Status::Online));
+        two.presences.closed(bob, device()).await;
         town.grace_passes().await;
         town.hears("offline").await;
-        assert_eq!(gone().await, [None]);
+        assert!(gone().await[0].is_empty());
         assert_eq!(town.looks(two).await.status, Status::Offline);
     }
 
@@ -151,18 +156,18 @@ on_both! {
         // Who has no socket is not shown, whatever they set.
         town.sets(one, Status::Busy).await;
         assert!(town.heard().await.is_empty());
-        one.presences.opened(bob).await;
+        one.presences.opened(bob, device()).await;
         assert_eq!(town.heard().await, ["online"]);
         town.sets(one, Status::Away).await;
         assert_eq!(town.heard().await, ["away"]);
-        two.presences.opened(bob).await;
+        two.presences.opened(bob, device()).await;
         assert_eq!(town.heard().await, ["online"]);
         town.sets(two, Status::Busy).await;
         assert_eq!(town.heard().await, ["busy"]);
         town.sets(two, Status::Busy).await;
         assert!(town.heard().await.is_empty(), "what does not change is not told");
         assert_eq!(town.looks(one).await.status, Status::Busy);
-        two.presences.closed(bob).await;
+        two.presences.closed(bob, device()).await;
         town.grace_passes().await;
         town.hears("away").await;
         assert_eq!(town.looks(two).await.status, Status::Away);
@@ -177,7 +182,7 @@ on_both! {
         assert_eq!(watched.items.iter().map(|presence| presence.user_id).collect::<Vec<_>>(), [eve]);
         let looked = one.presences.get(&caller(&stranger), GetPresence { user_ids: vec![bob] }).await.unwrap();
         assert!(looked.items.is_empty());
-        one.presences.opened(bob).await;
+        one.presences.opened(bob, device()).await;
         one.is_quiet().await;
         assert!(stranger.hears().is_empty());
         assert_eq!(one.presences.estranged(town.watcher.user, vec![bob, eve]).await.unwrap(), [eve]);
@@ -194,9 +199,9 @@ on_both! {
             let town = Town::on(stage).await;
             let (one, bob) = (&town.one, town.bob);
             let back = if elsewhere { &town.two } else { one };
-            one.presences.opened(bob).await;
+            one.presences.opened(bob, device()).await;
             assert_eq!(town.heard().await, ["online"]);
-            one.presences.closed(bob).await;
+            one.presences.closed(bob, device()).await;
             // The row cannot be written for now.
             let other = stage.open(1).await;
             let holding = other.begin_write().await.unwrap();
@@ -206,8 +211,8 @@ on_both! {
             }
             town.grace_passes().await;
             let cluster = one.entries.cluster().clone();
-            within(async { while cluster.presence(vec![bob]).await != [None] { tokio::task::yield_now().await } }, "the claim to end").await;
-            back.presences.opened(bob).await;
+            within(async { while !cluster.claims(vec![bob]).await[0].is_empty() { tokio::task::yield_now().await } }, "the claim to end").await;
+            back.presences.opened(bob, device()).await;
             holding.rollback().await.unwrap();
             within(async { while town.last_seen().await.is_none() { tokio::task::yield_now().await } }, "it to be written").await;
             for _ in 0..100 {
