@@ -35,6 +35,8 @@ pub struct Config {
     pub operations: Operations,
     /// The rows.
     pub database: Database,
+    /// What joins nodes.
+    pub cluster: Cluster,
     /// The group commit.
     pub journal: Journal,
     /// What is alive.
@@ -125,6 +127,38 @@ pub struct Database {
     /// PostgreSQL: a statement is given up after this.
     #[serde(with = "duration")]
     pub statement_timeout: Duration,
+}
+
+/// `[cluster]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Where Redis is; empty is nowhere, and the node stands alone.
+    pub url: Secret,
+    /// What the URL names.
+    pub kind: ClusterKind,
+    /// Sentinel: the master's name.
+    pub sentinel_master: String,
+    /// Sentinel: the Sentinels' own password.
+    pub sentinel_password: Secret,
+    /// Who vouches for Redis's certificate, as PEM; empty is whom the system trusts.
+    pub ca: PathBuf,
+    /// What all channels and keys begin with.
+    pub prefix: String,
+    /// The node's name; empty is a new one with every start.
+    pub node: String,
+}
+
+/// What `cluster.url` names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClusterKind {
+    /// One server.
+    Standalone,
+    /// Sentinels, which name the master.
+    Sentinel,
+    /// The first nodes of a Redis Cluster.
+    Cluster,
 }
 
 /// `[journal]`

@@ -6,6 +6,7 @@ use crate::gateway::error::Failure;
 use crate::metrics::Alive;
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
+use actors::cluster::Link;
 use actors::protocol::ErrorCode;
 use entities::{Backend, Timestamp};
 use futures_util::future::{Either, select};
@@ -21,6 +22,8 @@ use utoipa::{OpenApi, ToSchema};
 const PING_WITHIN: Duration = Duration::from_secs(2);
 /// A database that takes longer than this is in trouble.
 const PING_SLOW: Duration = Duration::from_millis(500);
+/// So long a node that was deaf takes no more work, at most, while it catches up.
+const CATCHING_UP: Duration = Duration::from_secs(10);
 /// How long an answer is good.
 const PING_KEPT: Duration = Duration::from_secs(1);
 
@@ -78,6 +81,9 @@ pub struct Health {
 pub struct Probe {
     /// `up` or `down`.
     pub status: Status,
+    /// Why it is down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<&'static str>,
 }
 
 /// Every service that a QuckChat node may have, and what each stands on here.
@@ -96,7 +102,7 @@ const SERVICES: [(&str, Ground); 9] = [
 /// What a service stands on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ground {
-    /// On this process alone.
+    /// On this process, and on what joins it to others.
     Door,
     /// On the database.
     Rows,
@@ -175,6 +181,10 @@ struct Signs {
     waiting: u64,
     /// How many may.
     may_wait: u64,
+    /// How the node stands with the others.
+    link: Link,
+    /// For how long it has been catching up with what it did not hear from them.
+    deaf_for: Option<Duration>,
 }
 
 impl Signs {
@@ -184,6 +194,45 @@ impl Signs {
             database: app.readiness.database(app).await,
             waiting: u64::try_from(app.metrics.alive().journal_waiting).unwrap_or(0),
             may_wait: app.config.journal.queue_items as u64,
+            link: app.entries.cluster().link(),
+            deaf_for: app.entries.deaf_since().map(|since| app.clock.now().since(since)),
+        }
+    }
+
+    /// Why the node wants no more work, if it does not.
+    fn why_not_ready(self) -> Option<&'static str> {
+        if self.draining {
+            return self.door().detail;
+        }
+        if self.database.is_none() {
+            return rows(None).detail;
+        }
+        let is_deaf = self.deaf_for.is_some_and(|time| time < CATCHING_UP);
+        if self.link == Link::Joining || is_deaf { self.cluster().detail } else { None }
+    }
+
+    fn door(self) -> ServiceHealth {
+        match self.cluster() {
+            _ if self.draining => ServiceHealth::new(Status::Degraded, Some("the node is going away")),
+            cluster if cluster.status == Status::Down => ServiceHealth { status: Status::Degraded, ..cluster },
+            cluster => cluster,
+        }
+    }
+
+    fn cluster(self) -> ServiceHealth {
+        match (self.link, self.deaf_for) {
+            (Link::Joining, _) => ServiceHealth::new(
+                Status::Down,
+                Some("what joins the nodes has not been reached since the start: see cluster.url and the log"),
+            ),
+            (Link::Down, _) => ServiceHealth::new(
+                Status::Degraded,
+                Some("what joins the nodes is away: changes of other nodes are looked for every second"),
+            ),
+            (Link::Up, Some(_)) => {
+                ServiceHealth::new(Status::Degraded, Some("catching up with what other nodes said meanwhile"))
+            }
+            (Link::Up, None) => ServiceHealth::new(Status::Up, None),
         }
     }
 
@@ -200,8 +249,7 @@ impl Signs {
 
 fn services(signs: Signs) -> Health {
     let health = |ground| match ground {
-        Ground::Door if signs.draining => ServiceHealth::new(Status::Degraded, Some("the node is going away")),
-        Ground::Door => ServiceHealth::new(Status::Up, None),
+        Ground::Door => signs.door(),
         Ground::Rows => rows(signs.database),
         Ground::Journal => signs.journal(),
         Ground::Nothing => ServiceHealth::new(Status::Down, Some("not part of this version")),
@@ -275,12 +323,13 @@ async fn service(app: web::Data<App>, name: web::Path<String>) -> Result<HttpRes
     responses((status = 200, description = "It does", body = Probe)),
 )]
 async fn live() -> HttpResponse {
-    HttpResponse::Ok().json(Probe { status: Status::Up })
+    HttpResponse::Ok().json(Probe { status: Status::Up, detail: None })
 }
 
 /// Whether the node may be sent requests.
 ///
-/// Not while it is going away, nor while the database does not answer.
+/// Not while it is going away, nor while the database does not answer, nor before it has heard the other nodes, nor, for
+/// ten seconds at most, while it catches up with what they said while it could not hear them.
 #[utoipa::path(
     get, path = "/health/ready", tag = "health",
     responses(
@@ -289,9 +338,9 @@ async fn live() -> HttpResponse {
     ),
 )]
 pub async fn ready(app: web::Data<App>) -> HttpResponse {
-    let refused = app.readiness.is_draining() || app.readiness.database(&app).await.is_none();
-    let status = if refused { Status::Down } else { Status::Up };
-    HttpResponse::build(status.http()).json(Probe { status })
+    let detail = Signs::read(&app).await.why_not_ready();
+    let status = if detail.is_some() { Status::Down } else { Status::Up };
+    HttpResponse::build(status.http()).json(Probe { status, detail })
 }
 
 /// How the node is, part by part, for whoever runs it.
@@ -302,6 +351,7 @@ struct Details {
     health: Health,
     draining: bool,
     database: Database,
+    cluster: Joint,
     journal: ServiceHealth,
     alive: Alive,
 }
@@ -321,6 +371,18 @@ struct Database {
     clock_ahead_ms: i64,
 }
 
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Joint {
+    #[serde(flatten)]
+    health: ServiceHealth,
+    /// This node's name.
+    node: String,
+    /// What joins it to others, if anything does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
+}
+
 async fn detailed(app: web::Data<App>) -> HttpResponse {
     let signs = Signs::read(&app).await;
     let details = Details {
@@ -338,6 +400,11 @@ async fn detailed(app: web::Data<App>) -> HttpResponse {
             wal_bytes: app.db.wal_bytes(),
             clock_ahead_ms: app.clock.offset_ms(),
         },
+        cluster: Joint {
+            health: signs.cluster(),
+            node: app.entries.cluster().node().to_owned(),
+            by: app.entries.cluster().joint(),
+        },
         journal: signs.journal(),
         alive: app.metrics.alive(),
     };
@@ -353,7 +420,32 @@ async fn metrics(app: web::Data<App>) -> Result<HttpResponse, Failure> {
 mod tests {
     use super::*;
 
-    const WELL: Signs = Signs { draining: false, database: Some(Duration::from_millis(1)), waiting: 0, may_wait: 1000 };
+    const WELL: Signs = Signs {
+        draining: false,
+        database: Some(Duration::from_millis(1)),
+        waiting: 0,
+        may_wait: 1000,
+        link: Link::Up,
+        deaf_for: None,
+    };
+
+    #[test]
+    fn a_node_that_has_lost_the_others_serves_on_and_says_so() {
+        let lost = Signs { link: Link::Down, ..WELL };
+        assert_eq!(lost.why_not_ready(), None);
+        assert_eq!(services(lost).status, Status::Degraded);
+    }
+
+    #[test]
+    fn a_node_is_not_ready_before_it_hears_the_others_nor_while_it_catches_up() {
+        let is_ready = |signs: Signs| signs.why_not_ready().is_none();
+        assert!(is_ready(WELL));
+        assert!(!is_ready(Signs { link: Link::Joining, ..WELL }));
+        assert!(!is_ready(Signs { deaf_for: Some(Duration::from_secs(1)), ..WELL }));
+        assert!(is_ready(Signs { deaf_for: Some(CATCHING_UP), ..WELL }), "it takes no longer than that");
+        assert!(!is_ready(Signs { database: None, ..WELL }));
+        assert!(!is_ready(Signs { draining: true, ..WELL }));
+    }
 
     #[test]
     fn what_is_not_built_says_so_and_drags_nothing_down() {

@@ -2,6 +2,7 @@
 //! Never a decision: nothing reads these but that page and the detailed health.
 
 use crate::gateway::dispatch::COMMANDS;
+use actors::cluster;
 use actors::protocol::{Door, ErrorCode};
 use entities::Db;
 use prometheus_client::metrics::counter::Counter;
@@ -57,10 +58,11 @@ fn index(door: Door) -> usize {
 }
 
 impl Metrics {
-    /// All meters at zero, those of `actors` among them.
-    pub fn new(actors: &actors::metrics::Metrics) -> Metrics {
+    /// All meters at zero, those of `actors` and of the link to other nodes among them.
+    pub fn new(actors: &actors::metrics::Metrics, cluster: &cluster::Meters) -> Metrics {
         let mut registry = Registry::with_prefix("quckchat");
         actors.register(&mut registry);
+        cluster.register(&mut registry);
 
         let seconds: fn() -> Histogram = || Histogram::new(exponential_buckets(0.0005, 2.0, 14));
         let latency = Family::<Labels, Histogram, _>::new_with_constructor(seconds);
@@ -145,7 +147,7 @@ mod tests {
 
     #[test]
     fn commands_and_refusals_are_counted_by_name_and_door() {
-        let metrics = Metrics::new(&actors::metrics::Metrics::default());
+        let metrics = Metrics::new(&actors::metrics::Metrics::default(), &cluster::Meters::default());
         let spent = Duration::from_millis(3);
         metrics.command("messages.send", Door::Rest, spent, None);
         metrics.command("messages.send", Door::ChatSocket, spent, Some(ErrorCode::ConversationNotFound));

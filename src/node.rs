@@ -9,6 +9,7 @@ use crate::gateway::dispatch::ByName;
 use crate::gateway::limits::Limiter;
 use crate::gateway::{router, socket};
 use crate::metrics::Metrics;
+use crate::providers::redis::RedisCluster;
 use crate::providers::sms;
 use actix_http::HttpService;
 use actix_rt::Arbiter;
@@ -61,15 +62,22 @@ pub struct Surroundings {
 }
 
 impl Surroundings {
-    /// What a node that stands alone has around it.
-    pub fn alone(config: &Config) -> Surroundings {
+    /// What the configuration names.
+    ///
+    /// # Errors
+    /// What joins the nodes cannot be used.
+    pub async fn from_config(config: &Config) -> anyhow::Result<Surroundings> {
         let clock = Arc::new(SystemClock::default()) as Arc<dyn Clock>;
-        let name = clock.uuid().simple().to_string();
-        Surroundings {
-            cluster: LocalBus::new().join(&name[name.len() - 8..]),
-            clock,
-            sms: sms::from_config(&config.sms),
+        let mut name = config.cluster.node.clone();
+        if name.is_empty() {
+            name = format!("{:08x}", u32::from_le_bytes(clock.random()));
         }
+        let cluster: Arc<dyn Cluster> = if config.cluster.url.is_empty() {
+            LocalBus::new().join(&name)
+        } else {
+            RedisCluster::start(&config.cluster, &name, clock.clone()).await?
+        };
+        Ok(Surroundings { cluster, clock, sms: sms::from_config(&config.sms) })
     }
 }
 
@@ -91,7 +99,7 @@ pub struct Node {
 /// # Errors
 /// What kept it from starting, in a sentence.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
-    let around = Surroundings::alone(&config);
+    let around = Surroundings::from_config(&config).await?;
     let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
     let node = Node::start(config, around).await?;
     node.introduce()?;
@@ -120,7 +128,7 @@ impl Node {
             Auth::open(&config, db.clone(), clock.clone(), sms).await.map_err(|error| anyhow::anyhow!("{error}"))?;
 
         let meters = Arc::new(actors::metrics::Metrics::default());
-        let metrics = Arc::new(Metrics::new(&meters));
+        let metrics = Arc::new(Metrics::new(&meters, &cluster.meters()));
         let (entries, requests) = Entries::new(cluster, clock.clone(), limits.clone(), meters.clone());
         let (journal, lanes) = Journal::new(&db, &clock, &limits, &entries);
         let (greeter, greeting) = Greeter::new(db.clone());
@@ -135,7 +143,7 @@ impl Node {
             conversations: Conversations::new(deps, &auth.secrets.derive(crate::auth::secrets::REQUEST_HASHES)),
             presences: Presences::new(db.clone(), clock.clone(), limits.clone(), entries.clone()),
             sessions: Arc::new(Sessions::new(db.clone(), clock.clone())),
-            limiter: Arc::new(Limiter::new(&config.limits, clock.clone())),
+            limiter: Arc::new(Limiter::new(&config.limits, clock.clone(), entries.cluster().clone())),
             readiness: Arc::default(),
             auth: Arc::new(auth),
             config,
@@ -182,6 +190,9 @@ impl Node {
             writeln!(out, "  operations  http://{operations}/health, http://{operations}/metrics")?;
         }
         writeln!(out, "  database    {database}")?;
+        if let Some(joint) = self.app.entries.cluster().joint() {
+            writeln!(out, "  cluster     {joint}")?;
+        }
         for stand_in in config.stand_ins() {
             writeln!(out, "  stand-in    {} {}", stand_in.key, stand_in.does)?;
         }

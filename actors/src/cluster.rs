@@ -6,6 +6,9 @@ use bytes::Bytes;
 use entities::{ConversationId, SessionId, UserId};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::registry::Registry;
+use serde::{Deserialize, Serialize};
 use std::collections::{HashMap, HashSet};
 use std::future::ready;
 use std::sync::Arc;
@@ -24,7 +27,7 @@ pub enum Topic {
 }
 
 /// One frame inside a delivery.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Part {
     /// Where its bytes end in the delivery's; they begin where the part before ends.
     pub end: usize,
@@ -66,14 +69,14 @@ pub enum Content {
         /// What a newer one replaces.
         key: Option<EphemeralKey>,
     },
-    /// The rows of this user have changed up to this `userRev`: read them.
-    UserChanged,
+    /// The rows of this topic have changed: read them.
+    Changed,
     /// A session was ended: close its sockets.
     SessionRevoked(SessionId),
 }
 
 /// Which ephemeral frames replace each other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EphemeralKey {
     /// How far a user has read.
     Read(ConversationId, UserId),
@@ -92,6 +95,17 @@ pub struct Delivery {
     pub numbers: Option<(i64, i64)>,
     /// What.
     pub content: Content,
+}
+
+impl Delivery {
+    /// About how many bytes it takes while it waits.
+    pub fn weight(&self) -> usize {
+        128 + match &self.content {
+            Content::Frames { bytes, .. } | Content::Ephemeral { bytes, .. } => bytes.len(),
+            Content::Fill(fill) => fill.items.len() * 512,
+            Content::Changed | Content::SessionRevoked(_) => 0,
+        }
+    }
 }
 
 /// What reaches a node from the others.
@@ -159,14 +173,41 @@ pub struct Tally {
     pub wait: Option<Duration>,
 }
 
+/// What the operator sees of a link; a clone shares the counts.
+#[derive(Clone, Default)]
+pub struct Meters {
+    /// Hints that were handed over for the other nodes.
+    pub published: Counter,
+    /// Hints that could not be.
+    pub dropped: Counter,
+    /// Hints of other nodes.
+    pub heard: Counter,
+    /// How often the link has come up.
+    pub connects: Counter,
+}
+
+impl Meters {
+    /// Names them in a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("hints_published", "Hints handed over for the other nodes", self.published.clone());
+        registry.register("hints_dropped", "Hints that could not be handed over", self.dropped.clone());
+        registry.register("hints_heard", "Hints of other nodes", self.heard.clone());
+        registry.register("cluster_connects", "How often the link to other nodes has come up", self.connects.clone());
+    }
+}
+
 /// What joins the nodes.
 pub trait Cluster: Send + Sync + 'static {
     /// This node's name.
     fn node(&self) -> &str;
+    /// What joins them, for the operator; `None` if nothing beyond this process does.
+    fn joint(&self) -> Option<String>;
     /// Sets where deliveries of other nodes enter; called once, at start.
     fn connect(&self, inlet: Inlet);
     /// How this node stands with the others.
     fn link(&self) -> Link;
+    /// What it has counted.
+    fn meters(&self) -> Meters;
     /// Tells the other nodes. Never waits.
     fn publish(&self, delivery: Arc<Delivery>);
     /// Listens to a topic; ends when what is published from then on arrives here, or when nothing does for now:
@@ -257,6 +298,10 @@ impl Cluster for LocalCluster {
         &self.node
     }
 
+    fn joint(&self) -> Option<String> {
+        None
+    }
+
     fn connect(&self, inlet: Inlet) {
         if let Some(member) = self.bus.state.lock().nodes.get_mut(&*self.node) {
             member.inlet = Some(Arc::new(inlet));
@@ -265,6 +310,10 @@ impl Cluster for LocalCluster {
 
     fn link(&self) -> Link {
         Link::Up
+    }
+
+    fn meters(&self) -> Meters {
+        Meters::default()
     }
 
     fn publish(&self, delivery: Arc<Delivery>) {

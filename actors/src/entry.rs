@@ -228,7 +228,7 @@ impl Entries {
         let topic = delivery.topic;
         let Some(entry) = self.find(topic) else { return };
         let mut state = entry.state.lock();
-        if matches!(delivery.content, Content::UserChanged) {
+        if matches!(delivery.content, Content::Changed) {
             // Before the first snapshot there is nothing to compare with; `settle` asks again.
             state.gap_known |= state.delivered.is_none();
             self.mend(topic);
@@ -339,7 +339,7 @@ impl Entries {
 
     /// Something private to a user has changed: their sockets on every node hear of it.
     pub fn user_changed(&self, user: UserId) {
-        self.deliver(Arc::new(Delivery { topic: Topic::User(user), numbers: None, content: Content::UserChanged }));
+        self.deliver(Arc::new(Delivery { topic: Topic::User(user), numbers: None, content: Content::Changed }));
     }
 
     /// A session was ended: its sockets on every node close.

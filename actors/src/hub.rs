@@ -101,7 +101,7 @@ pub struct HubHandle {
 impl HubHandle {
     /// Hands over a delivery; what waits here is bounded by the entries, which look at `waiting_bytes`.
     pub(crate) fn deliver(&self, delivery: Arc<Delivery>) {
-        self.waiting_bytes.fetch_add(weight(&delivery), Ordering::Relaxed);
+        self.waiting_bytes.fetch_add(delivery.weight(), Ordering::Relaxed);
         // Fails only when the thread has ended, and its sockets with it.
         let _ = self.orders.send(Order::Deliver(delivery));
     }
@@ -119,14 +119,6 @@ impl HubHandle {
     /// Tells every socket to come back elsewhere, after up to `spread_ms`.
     pub fn drain(&self, spread_ms: u64, seed: u64) {
         let _ = self.orders.send(Order::Drain { spread_ms, seed });
-    }
-}
-
-fn weight(delivery: &Delivery) -> usize {
-    128 + match &delivery.content {
-        Content::Frames { bytes, .. } | Content::Ephemeral { bytes, .. } => bytes.len(),
-        Content::Fill(fill) => fill.items.len() * 512,
-        Content::UserChanged | Content::SessionRevoked(_) => 0,
     }
 }
 
@@ -168,7 +160,7 @@ impl Hub {
                 // What has gathered for a topic goes to each listener in one go.
                 for together in deliveries.chunk_by(|one, next| one.topic == next.topic) {
                     hub.deliver(together).await;
-                    waiting_bytes.fetch_sub(together.iter().map(|delivery| weight(delivery)).sum(), Ordering::Relaxed);
+                    waiting_bytes.fetch_sub(together.iter().map(|delivery| delivery.weight()).sum(), Ordering::Relaxed);
                 }
             }
         });
@@ -454,7 +446,7 @@ impl Listener {
             Content::SessionRevoked(session) if socket.session.get() == Some(*session) => {
                 socket.notify(Notice::Revoked)
             }
-            Content::SessionRevoked(_) | Content::UserChanged => {}
+            Content::SessionRevoked(_) | Content::Changed => {}
         }
         if let Some((_, rev)) = delivery.numbers {
             self.since_rev.set(rev);

@@ -3,7 +3,7 @@
 
 use super::layers::ConfigError;
 use super::values::duration;
-use super::{Config, Profile, SmsProvider};
+use super::{ClusterKind, Config, Profile, SmsProvider};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -20,6 +20,8 @@ pub struct StandIn {
 
 /// The fewest characters of a master secret: 128 bits, even if only hexadecimal digits are used.
 const MASTER_CHARACTERS: usize = 32;
+/// The most characters of a node's name.
+const NODE_CHARACTERS: usize = 64;
 /// What every secret holds that we ever ship, in examples and compositions.
 const SHIPPED_SECRET: &str = "change-me";
 
@@ -136,6 +138,7 @@ impl Config {
         if !url.is_empty() && !known.iter().any(|scheme| url.starts_with(scheme)) {
             wrong.add("database.url", "must begin with sqlite:// or postgres://, or be empty");
         }
+        self.check_cluster(wrong);
         if let Err(err) = EnvFilter::builder().parse(&self.log.filter) {
             wrong.add("log.filter", err);
         }
@@ -145,11 +148,38 @@ impl Config {
         }
     }
 
+    fn check_cluster(&self, wrong: &mut ConfigError) {
+        let cluster = &self.cluster;
+        let known = |url: &str| url.is_empty() || ["redis://", "rediss://"].iter().any(|known| url.starts_with(known));
+        if !cluster.url.expose().split(',').all(|url| known(url.trim())) {
+            wrong.add("cluster.url", "must begin with redis:// or rediss://, or be empty");
+        }
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
+        if cluster.node.len() > NODE_CHARACTERS || !cluster.node.bytes().all(is_plain) {
+            wrong.add(
+                "cluster.node",
+                format!("must be up to {NODE_CHARACTERS} of A-Z, a-z, 0-9, \".\", \"_\" and \"-\""),
+            );
+        }
+        let is_prefix = |b: u8| is_plain(b) || b == b':';
+        if cluster.prefix.is_empty() || cluster.prefix.len() > NODE_CHARACTERS || !cluster.prefix.bytes().all(is_prefix)
+        {
+            wrong.add("cluster.prefix", "must be 1 to 64 of A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \":\"");
+        }
+        if cluster.kind == ClusterKind::Sentinel && cluster.sentinel_master.is_empty() {
+            wrong.add("cluster.sentinel_master", "must be what the Sentinels call the master");
+        }
+    }
+
     fn check_production(&self, wrong: &mut ConfigError) {
         for stand_in in self.stand_ins() {
             wrong.add(stand_in.key, format!("a stand-in, which production refuses: {}", stand_in.does));
         }
-        let secrets = [("secrets.master", self.secrets.master.expose()), ("database.url", self.database.url.expose())];
+        let secrets = [
+            ("secrets.master", self.secrets.master.expose()),
+            ("database.url", self.database.url.expose()),
+            ("cluster.url", self.cluster.url.expose()),
+        ];
         for (key, secret) in secrets {
             if secret.to_lowercase().contains(SHIPPED_SECRET) {
                 wrong.add(key, "a shipped secret, which production refuses");

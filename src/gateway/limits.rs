@@ -9,6 +9,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actors::clock::Clock;
+use actors::cluster::{Cluster, Link, Rate, Tally};
 use actors::protocol::{ErrorCode, Refusal};
 use entities::{Timestamp, UserId};
 use governor::clock::Clock as GovernorClock;
@@ -17,8 +18,9 @@ use governor::state::keyed::DashMapStateStore;
 use governor::{Quota, RateLimiter};
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::fmt;
 use std::hash::Hash;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -27,14 +29,38 @@ use std::time::Duration;
 /// How often those who have been quiet long enough are forgotten.
 const PRUNE_EVERY: Duration = Duration::from_secs(30);
 
-/// The counts of this node.
+/// What is counted, over all nodes where something counts for all.
 pub struct Limiter {
-    users: Keyed<UserId>,
-    addresses: Keyed<Network>,
+    cluster: Arc<dyn Cluster>,
     clock: Arc<dyn Clock>,
+    /// Of a user, and of an address.
+    rates: [Rate; 2],
+    /// Where nothing counts for all nodes.
+    alone: Counts,
+    /// While what counts for all nodes is away: half as much on each, since nobody knows what the others count.
+    apart: Counts,
     pruned_at: AtomicI64,
     hellos: Arc<Mutex<HashMap<Network, usize>>>,
     hellos_per_address: usize,
+}
+
+/// The counts of this node.
+struct Counts {
+    users: Keyed<UserId>,
+    addresses: Keyed<Network>,
+}
+
+impl Counts {
+    fn new([users, addresses]: [Rate; 2], clock: &Arc<dyn Clock>) -> Counts {
+        Counts { users: Keyed::new(users, clock), addresses: Keyed::new(addresses, clock) }
+    }
+}
+
+/// Who is counted.
+#[derive(Debug, Clone, Copy)]
+enum Counted {
+    User(UserId),
+    Address(Network),
 }
 
 /// Whom an address counts as: itself, or for IPv6 its /64, which is what one customer gets.
@@ -52,6 +78,15 @@ impl Network {
                 let [a, b, c, d, ..] = address.segments();
                 Network::V6([a, b, c, d])
             }
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Network::V4(address) => address.fmt(f),
+            Network::V6([a, b, c, d]) => write!(f, "{}", Ipv6Addr::new(*a, *b, *c, *d, 0, 0, 0, 0)),
         }
     }
 }
@@ -84,10 +119,17 @@ impl Allowance {
 
 impl Limiter {
     /// The counts, all at nothing.
-    pub fn new(limits: &ClientLimits, clock: Arc<dyn Clock>) -> Limiter {
+    pub fn new(limits: &ClientLimits, clock: Arc<dyn Clock>, cluster: Arc<dyn Cluster>) -> Limiter {
+        let rates = [
+            Rate { per_sec: limits.rest_per_user_per_sec, burst: limits.rest_per_user_burst },
+            Rate { per_sec: limits.rest_per_address_per_sec, burst: limits.rest_per_address_burst },
+        ];
+        let halves = rates.map(|Rate { per_sec, burst }| Rate { per_sec: per_sec / 2, burst: burst / 2 });
         Limiter {
-            users: Keyed::new(limits.rest_per_user_per_sec, limits.rest_per_user_burst, &clock),
-            addresses: Keyed::new(limits.rest_per_address_per_sec, limits.rest_per_address_burst, &clock),
+            cluster,
+            rates,
+            alone: Counts::new(rates, &clock),
+            apart: Counts::new(halves, &clock),
             pruned_at: AtomicI64::new(clock.now().millis()),
             clock,
             hellos: Arc::default(),
@@ -97,14 +139,35 @@ impl Limiter {
 
     /// Counts one request, and says what is left of the tighter of both limits. A request that its address may not
     /// make is not counted against its user.
-    pub fn count(&self, user: Option<UserId>, address: Option<IpAddr>) -> Option<Allowance> {
+    pub async fn count(&self, user: Option<UserId>, address: Option<IpAddr>) -> Option<Allowance> {
         self.prune();
-        let by_address = address.map(|address| self.addresses.count(&Network::of(address)));
+        let by_address = match address {
+            Some(address) => Some(self.one(Counted::Address(Network::of(address))).await),
+            None => None,
+        };
         if by_address.is_some_and(|allowance| allowance.wait.is_some()) {
             return by_address;
         }
-        let by_user = user.map(|user| self.users.count(&user));
+        let by_user = match user {
+            Some(user) => Some(self.one(Counted::User(user)).await),
+            None => None,
+        };
         by_user.into_iter().chain(by_address).min_by_key(|allowance| (allowance.wait.is_none(), allowance.remaining))
+    }
+
+    async fn one(&self, counted: Counted) -> Allowance {
+        let (rate, key) = match counted {
+            Counted::User(user) => (self.rates[0], format!("user:{user}")),
+            Counted::Address(network) => (self.rates[1], format!("address:{network}")),
+        };
+        if let Some(Tally { remaining, reset, wait }) = self.cluster.count(key, rate).await {
+            return Allowance { limit: rate.burst, remaining, reset, wait };
+        }
+        let counts = if self.cluster.link() == Link::Up { &self.alone } else { &self.apart };
+        match counted {
+            Counted::User(user) => counts.users.count(&user),
+            Counted::Address(network) => counts.addresses.count(&network),
+        }
     }
 
     /// Room for one socket of this address that has not said hello; `None` if there are as many as may be.
@@ -128,8 +191,10 @@ impl Limiter {
         }
         let mine = self.pruned_at.compare_exchange(before, now.millis(), Ordering::Relaxed, Ordering::Relaxed);
         if mine.is_ok() {
-            self.users.prune();
-            self.addresses.prune();
+            for counts in [&self.alone, &self.apart] {
+                counts.users.prune();
+                counts.addresses.prune();
+            }
         }
     }
 }
@@ -160,7 +225,7 @@ struct Keyed<K: Clone + Eq + Hash> {
 }
 
 impl<K: Clone + Eq + Hash> Keyed<K> {
-    fn new(per_sec: u32, burst: u32, clock: &Arc<dyn Clock>) -> Keyed<K> {
+    fn new(Rate { per_sec, burst }: Rate, clock: &Arc<dyn Clock>) -> Keyed<K> {
         let at_least_one = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::per_second(at_least_one(per_sec)).allow_burst(at_least_one(burst));
         let ticks = Ticks(clock.clone());
@@ -211,7 +276,7 @@ pub async fn limited(
     let app = extract::app(req.request()).map_err(Failure::from)?.clone();
     // Whose token is not good counts as nobody, and is refused where the command asks for somebody.
     let user = extract::identity(req.request(), &app).ok().flatten().map(|identity| identity.user);
-    let allowance = app.limiter.count(user, extract::address(req.request(), &app));
+    let allowance = app.limiter.count(user, extract::address(req.request(), &app)).await;
     let mut response = match allowance.and_then(|allowance| allowance.wait) {
         Some(wait) => req.error_response(Failure::from(Refusal::new(ErrorCode::RequestRateLimited).after(wait))),
         None => next.call(req).await?.map_into_boxed_body(),
@@ -225,6 +290,7 @@ pub async fn limited(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use actors::cluster::LocalBus;
     use futures_util::future::BoxFuture;
     use uuid::Uuid;
 
@@ -260,7 +326,7 @@ mod tests {
         (limits.rest_per_user_per_sec, limits.rest_per_user_burst) = (2, 4);
         (limits.rest_per_address_per_sec, limits.rest_per_address_burst) = (10, 20);
         limits.waiting_hellos_per_address = 2;
-        let limiter = Limiter::new(&limits, clock.clone());
+        let limiter = Limiter::new(&limits, clock.clone(), LocalBus::new().join("node"));
         (clock, limiter)
     }
 
@@ -272,32 +338,32 @@ mod tests {
         Some(text.parse().unwrap())
     }
 
-    #[test]
-    fn a_user_has_a_burst_and_then_a_rate() {
+    #[actix_web::test]
+    async fn a_user_has_a_burst_and_then_a_rate() {
         let (clock, limiter) = limiter();
-        let first = limiter.count(user(1), None).unwrap();
+        let first = limiter.count(user(1), None).await.unwrap();
         assert_eq!((first.limit, first.remaining, first.reset), (4, 3, Duration::from_millis(500)));
         for _ in 0..3 {
-            assert_eq!(limiter.count(user(1), None).unwrap().wait, None);
+            assert_eq!(limiter.count(user(1), None).await.unwrap().wait, None);
         }
-        let refused = limiter.count(user(1), None).unwrap();
+        let refused = limiter.count(user(1), None).await.unwrap();
         assert_eq!((refused.remaining, refused.wait), (0, Some(Duration::from_millis(500))));
         assert_eq!(refused.reset, Duration::from_secs(2));
-        assert_eq!(limiter.count(user(2), None).unwrap().wait, None, "others have their own");
+        assert_eq!(limiter.count(user(2), None).await.unwrap().wait, None, "others have their own");
 
         clock.pass(Duration::from_millis(500));
-        assert_eq!(limiter.count(user(1), None).unwrap().wait, None);
-        assert!(limiter.count(user(1), None).unwrap().wait.is_some());
+        assert_eq!(limiter.count(user(1), None).await.unwrap().wait, None);
+        assert!(limiter.count(user(1), None).await.unwrap().wait.is_some());
     }
 
-    #[test]
-    fn an_address_is_limited_whoever_calls_from_it() {
+    #[actix_web::test]
+    async fn an_address_is_limited_whoever_calls_from_it() {
         let (_, limiter) = limiter();
         for n in 0..20 {
-            assert_eq!(limiter.count(user(n), address("203.0.113.9")).unwrap().wait, None);
+            assert_eq!(limiter.count(user(n), address("203.0.113.9")).await.unwrap().wait, None);
         }
-        assert!(limiter.count(user(99), address("203.0.113.9")).unwrap().wait.is_some());
-        assert_eq!(limiter.count(user(99), address("203.0.113.8")).unwrap().remaining, 3, "not counted before");
+        assert!(limiter.count(user(99), address("203.0.113.9")).await.unwrap().wait.is_some());
+        assert_eq!(limiter.count(user(99), address("203.0.113.8")).await.unwrap().remaining, 3, "not counted before");
     }
 
     #[test]
@@ -308,16 +374,16 @@ mod tests {
         assert_eq!(Network::of("::ffff:203.0.113.9".parse().unwrap()), Network::of("203.0.113.9".parse().unwrap()));
     }
 
-    #[test]
-    fn who_has_been_quiet_is_forgotten() {
+    #[actix_web::test]
+    async fn who_has_been_quiet_is_forgotten() {
         let (clock, limiter) = limiter();
         for n in 0..100 {
-            limiter.count(user(n), None);
+            limiter.count(user(n), None).await;
         }
-        assert_eq!(limiter.users.limiter.len(), 100);
+        assert_eq!(limiter.alone.users.limiter.len(), 100);
         clock.pass(PRUNE_EVERY);
-        limiter.count(user(7), None);
-        assert_eq!(limiter.users.limiter.len(), 1);
+        limiter.count(user(7), None).await;
+        assert_eq!(limiter.alone.users.limiter.len(), 1);
     }
 
     #[test]
