@@ -4,7 +4,7 @@ use crate::support::speech::id_of;
 use crate::support::*;
 use futures_util::future::join_all;
 
-stories! {
+fleet_stories! {
     async fn people_at_two_nodes_hear_each_other(stage: Stage) {
         let fleet = Fleet::start(&stage, 2).await;
         let [ann, bob] = fleet[0].people(["ann", "bob"]).await;

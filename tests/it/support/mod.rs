@@ -2,6 +2,7 @@
 //! Never an assertion of a story's own.
 
 pub mod answer;
+pub mod bus;
 pub mod clock;
 pub mod node;
 pub mod person;
@@ -61,6 +62,38 @@ macro_rules! stories {
             #[actix_web::test]
             async fn on_postgres() {
                 if let Some(stage) = Stage::on_postgres().await {
+                    stage.play(story).await;
+                }
+            }
+        }
+    )+};
+}
+
+/// A story of several nodes, told three times: joined within the process on SQLite and on PostgreSQL, and by Redis.
+macro_rules! fleet_stories {
+    ($($(#[$about:meta])* async fn $name:ident($stage:ident: Stage) $story:block)+) => {$(
+        $(#[$about])*
+        mod $name {
+            #[allow(unused_imports, reason = "not every story uses all of its file")]
+            use super::*;
+
+            async fn story($stage: Stage) $story
+
+            #[actix_web::test]
+            async fn on_sqlite() {
+                Stage::on_sqlite().await.play(story).await;
+            }
+
+            #[actix_web::test]
+            async fn on_postgres() {
+                if let Some(stage) = Stage::on_postgres().await {
+                    stage.play(story).await;
+                }
+            }
+
+            #[actix_web::test]
+            async fn over_redis() {
+                if let Some(stage) = Stage::over_redis().await {
                     stage.play(story).await;
                 }
             }

@@ -2,13 +2,13 @@
 //! Never what is inside: stories go through its doors.
 
 use super::answer::Answer;
+use super::bus::Bus;
 use super::clock::FakeClock;
 use super::speech::Request;
 use super::{Person, Stage, within};
 use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, StatusCode};
 use actors::clock::{Clock, SystemClock};
-use actors::cluster::LocalBus;
 use actors::protocol::ErrorCode;
 use parking_lot::Mutex;
 use quckchat::auth::otp::{Sms, SmsError, SmsSender};
@@ -49,7 +49,7 @@ impl std::ops::Deref for Node {
 /// Several nodes on one database, with one clock, that tell each other what happens.
 pub struct Fleet {
     nodes: Vec<Node>,
-    pub bus: Arc<LocalBus>,
+    pub bus: Bus,
     pub clock: Arc<FakeClock>,
 }
 
@@ -63,7 +63,7 @@ impl std::ops::Index<usize> for Fleet {
 
 /// What a fleet has in common.
 struct Common {
-    bus: Arc<LocalBus>,
+    bus: Bus,
     clock: Arc<FakeClock>,
     /// The machine's clock instead.
     real: bool,
@@ -72,7 +72,7 @@ struct Common {
 
 impl Common {
     fn new(real: bool) -> Common {
-        Common { bus: LocalBus::new(), clock: FakeClock::new(), real, letters: Arc::default() }
+        Common { bus: Bus::new(), clock: FakeClock::new(), real, letters: Arc::default() }
     }
 }
 
@@ -129,7 +129,8 @@ impl Node {
             true => Arc::new(SystemClock::default()),
             false => common.clock.clone(),
         };
-        let surroundings = Surroundings { clock, cluster: common.bus.join(name), sms: common.letters.clone() };
+        let cluster = common.bus.join(stage, &config, name).await;
+        let surroundings = Surroundings { clock, cluster, sms: common.letters.clone() };
         let node = within(node::Node::start(config, surroundings), "the node to start").await.unwrap();
         let (address, operations) = (node.address, node.operations);
         Node(Rc::new(Inner {

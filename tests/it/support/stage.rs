@@ -16,6 +16,8 @@ use tempfile::TempDir;
 
 /// Names the maintenance database of a PostgreSQL server. `tests/run` sets it.
 const POSTGRES: &str = "QUCKCHAT_TEST_POSTGRES";
+/// Names a Redis, of which each story uses a corner of its own. `tests/run` sets it.
+const REDIS: &str = "QUCKCHAT_TEST_REDIS";
 
 /// One story's database and nodes.
 #[derive(Clone)]
@@ -26,37 +28,45 @@ struct Inner {
     /// Empty is SQLite in the folder.
     url: String,
     server: Option<(Db, String)>,
+    /// A Redis, and what all names of this story begin with there.
+    redis: Option<(String, String)>,
     nodes: RefCell<Vec<Option<node::Node>>>,
     people: Cell<u32>,
 }
 
 impl Stage {
     pub async fn on_sqlite() -> Stage {
-        Stage::new(String::new(), None)
+        Stage::new(String::new(), None, None)
     }
 
     /// Says so on stderr where there is no server.
     pub async fn on_postgres() -> Option<Stage> {
-        #[expect(clippy::disallowed_methods, reason = "the test runner says where its server is")]
-        let Ok(url) = std::env::var(POSTGRES) else {
-            eprintln!("not told on PostgreSQL: {POSTGRES} is not set");
-            return None;
-        };
+        Stage::on_servers(None).await
+    }
+
+    /// On PostgreSQL, with Redis between the nodes. Says so on stderr where one of them is missing.
+    pub async fn over_redis() -> Option<Stage> {
+        Stage::on_servers(Some(server_at(REDIS)?)).await
+    }
+
+    async fn on_servers(redis: Option<String>) -> Option<Stage> {
+        let url = server_at(POSTGRES)?;
         let server = Db::open(&Options { max_connections: 1, ..Options::new(&url) }).await.unwrap();
         let mut name = [0; 8];
         random_bytes(&mut name);
         let name = format!("story_{:x}", u64::from_le_bytes(name));
         server.write().execute_unprepared(&format!("CREATE DATABASE {name}")).await.unwrap();
         let (base, _) = url.rsplit_once('/').unwrap();
-        Some(Stage::new(format!("{base}/{name}"), Some((server, name))))
+        let redis = redis.map(|url| (url, format!("{name}:")));
+        Some(Stage::new(format!("{base}/{name}"), Some((server, name)), redis))
     }
 
-    fn new(url: String, server: Option<(Db, String)>) -> Stage {
+    fn new(url: String, server: Option<(Db, String)>, redis: Option<(String, String)>) -> Stage {
         // What a node complains about stands beside the story that failed.
         let logs = tracing_subscriber::fmt().with_max_level(tracing::Level::WARN).with_test_writer();
         let _ = logs.try_init();
         let folder = tempfile::tempdir().unwrap();
-        Stage(Rc::new(Inner { folder, url, server, nodes: RefCell::default(), people: Cell::new(0) }))
+        Stage(Rc::new(Inner { folder, url, server, redis, nodes: RefCell::default(), people: Cell::new(0) }))
     }
 
     /// Tells the story, and clears the stage.
@@ -87,6 +97,10 @@ impl Stage {
         config.data = self.folder().to_owned();
         config.database.url = serde_json::from_value(self.0.url.as_str().into()).unwrap();
         config.database.connections = 8;
+        if let Some((url, prefix)) = &self.0.redis {
+            config.cluster.url = serde_json::from_value(url.as_str().into()).unwrap();
+            config.cluster.prefix.clone_from(prefix);
+        }
         config.gateway.listen = ([127, 0, 0, 1], 0).into();
         config.gateway.workers = 2;
         config.gateway.shutdown = Duration::from_secs(10);
@@ -106,6 +120,11 @@ impl Stage {
         config.presence.grace = Duration::from_secs(7);
         config.rooms.sweep = Duration::from_secs(11);
         config
+    }
+
+    /// Whether Redis joins the nodes.
+    pub fn has_redis(&self) -> bool {
+        self.0.redis.is_some()
     }
 
     /// A folder of the story's own, where SQLite's file is too.
@@ -154,4 +173,14 @@ impl Stage {
         self.0.people.set(number);
         format!("+49151{:08}", 12_000_000 + number)
     }
+}
+
+/// Where the test runner says that a server is.
+fn server_at(variable: &str) -> Option<String> {
+    #[expect(clippy::disallowed_methods, reason = "the test runner says where its servers are")]
+    let found = std::env::var(variable).ok();
+    if found.is_none() {
+        eprintln!("not told there: {variable} is not set");
+    }
+    found
 }
