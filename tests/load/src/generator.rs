@@ -18,6 +18,9 @@ struct Common {
     /// Server address; must be loopback.
     #[arg(long, global = true, default_value = "127.0.0.1:9000")]
     addr: SocketAddr,
+    /// A second server of the same fleet; users of odd numbers go there. Must be loopback.
+    #[arg(long, global = true)]
+    second: Option<SocketAddr>,
     /// The protocol: plain (the reference server's) or quckchat.
     #[arg(long, global = true, default_value = "plain")]
     adapter: String,
@@ -74,9 +77,10 @@ struct Cli {
 /// Runs one scenario and prints its result; fails if it could not be carried out.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> Result<()> {
     let Cli { common, scenario } = Cli::parse_from(args);
-    anyhow::ensure!(common.addr.ip().is_loopback(), "loopback targets only");
+    let mut all = [common.addr].into_iter().chain(common.second);
+    anyhow::ensure!(all.all(|addr| addr.ip().is_loopback()), "loopback targets only");
     let options = Options { path: common.path, people: common.people, rooms: common.rooms };
-    let target = Target { addr: common.addr, recv_buffer: None };
+    let target = Target { addr: common.addr, second: common.second, recv_buffer: None };
     let run = Run {
         adapter: adapters::named(&common.adapter, options)?,
         plan: Plan {

@@ -6,11 +6,12 @@
 //! - [`crowd`]: many signed-in clients and what they hear. [`stats`]: latency, memory, CPU.
 //! - [`scenarios`]: what is driven and measured. [`generator`]: its command line.
 //! - [`raw`]: the reference, one epoll loop without JSON or accounts.
-//! - [`compare`]: reference and node in turn, and the table of ratios.
+//! - [`compare`]: reference and node in turn, and the table of ratios. [`fleet`]: two nodes against one.
 
 pub mod adapters;
 pub mod compare;
 pub mod crowd;
+pub mod fleet;
 pub mod generator;
 pub mod http;
 pub mod people;

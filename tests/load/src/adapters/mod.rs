@@ -58,8 +58,17 @@ pub enum To {
 pub struct Target {
     /// The server; must be loopback.
     pub addr: SocketAddr,
+    /// Where users of odd numbers go instead, if there are two.
+    pub second: Option<SocketAddr>,
     /// A receive buffer of this many bytes instead of the system's.
     pub recv_buffer: Option<u32>,
+}
+
+impl Target {
+    /// Where a user goes.
+    pub fn of(&self, user: usize) -> SocketAddr {
+        self.second.filter(|_| user % 2 == 1).unwrap_or(self.addr)
+    }
 }
 
 /// Somebody who is online.

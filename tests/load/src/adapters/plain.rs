@@ -31,7 +31,7 @@ impl Adapter for Plain {
 
     async fn login(&self, target: Target, user: usize) -> Result<Login> {
         let path = format!("{}?u={user}", self.path);
-        let Target { addr, recv_buffer } = target;
+        let (addr, recv_buffer) = (target.of(user), target.recv_buffer);
         let dial = Dial { addr, lane: user, path: &path, headers: "", recv_buffer };
         let mut client = Client::upgrade(&dial).await?;
         client.sender.send_text(b"H");

@@ -39,7 +39,7 @@ pub fn run(bench: &Bench, data: &Path, people: &Path) -> Result<Value> {
     let mut resent = 0;
     for kill in 0..kills {
         let server = bench.start_node(data)?;
-        let target = Target { addr: server.addr, recv_buffer: None };
+        let target = Target { addr: server.addr, second: None, recv_buffer: None };
         lasted += local.block_on(&rt, async {
             if kill == 0 {
                 within(test.node.prepare(target, &Rooms::Pairs(0..users()))).await?;
@@ -55,7 +55,7 @@ pub fn run(bench: &Bench, data: &Path, people: &Path) -> Result<Value> {
             anyhow::Ok(secs)
         })?;
         let server = bench.start_node(data)?;
-        let target = Target { addr: server.addr, recv_buffer: None };
+        let target = Target { addr: server.addr, second: None, recv_buffer: None };
         local.block_on(&rt, async {
             let history = within(test.clone().history(target)).await?;
             found.worst(&test.ledger.borrow().compare(&history));

@@ -6,7 +6,7 @@
 mod kill;
 mod ledger;
 mod notes;
-mod server;
+pub mod server;
 mod steps;
 mod table;
 

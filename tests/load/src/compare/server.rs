@@ -54,7 +54,15 @@ pub struct Server {
 impl Bench {
     /// Makes the folder for this run, and finds out whether processes can be pinned.
     pub fn new(place: Place) -> Result<Bench> {
+        Bench::pinning(place, true)
+    }
+
+    /// The same; where `pins` is false, nothing is pinned.
+    pub fn pinning(place: Place, pins: bool) -> Result<Bench> {
         let work = tempfile::Builder::new().prefix("load-").tempdir_in(&place.work)?;
+        if !pins {
+            return Ok(Bench { place, work, pinned: false, names: Cell::new(0) });
+        }
         let cores = std::thread::available_parallelism()?.get();
         let pins = |core| {
             let status = Command::new("taskset").args(["-c", core, "true"]).status();
@@ -102,11 +110,16 @@ impl Bench {
             args.extend(["--db".into(), self.fresh("raw.db").into()]);
         }
         let exe = std::env::current_exe()?;
-        self.start(exe.as_os_str(), &args, addr, |addr| TcpStream::connect_timeout(&addr, LOOK_EVERY).is_ok())
+        self.start(exe.as_os_str(), &args, &[], addr, |addr| TcpStream::connect_timeout(&addr, LOOK_EVERY).is_ok())
     }
 
     /// The node on this data folder.
     pub fn start_node(&self, data: &Path) -> Result<Server> {
+        self.start_node_with(data, &[])
+    }
+
+    /// The same with settings in its environment.
+    pub fn start_node_with(&self, data: &Path, settings: &[(&str, &str)]) -> Result<Server> {
         let addr = free_addr()?;
         let args = [
             "--config".into(),
@@ -117,15 +130,21 @@ impl Bench {
             addr.to_string().into(),
         ];
         let node = self.node().context("no node")?;
-        self.start(node.as_os_str(), &args, addr, is_ready)
+        self.start(node.as_os_str(), &args, settings, addr, is_ready)
     }
 
     /// Makes users in the node's data folder; the file that describes them.
     pub fn seed(&self, data: &Path, users: usize) -> Result<PathBuf> {
+        self.seed_with(data, users, &[])
+    }
+
+    /// The same with settings in the environment.
+    pub fn seed_with(&self, data: &Path, users: usize, settings: &[(&str, &str)]) -> Result<PathBuf> {
         let (people, log) = (self.fresh("people.jsonl"), self.fresh("seed.log"));
         let child = Command::new(self.node().context("no node")?)
             .args(["admin", "seed", "--users", &users.to_string(), "--data"])
             .arg(data)
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(File::create(&people)?)
             .stderr(File::create(&log)?)
@@ -170,6 +189,7 @@ impl Bench {
         &self,
         program: &OsStr,
         args: &[OsString],
+        settings: &[(&str, &str)],
         addr: SocketAddr,
         up: impl Fn(SocketAddr) -> bool,
     ) -> Result<Server> {
@@ -178,6 +198,7 @@ impl Bench {
         let child = self
             .command(SERVER_CORE, program)
             .args(args)
+            .envs(settings.iter().copied())
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)

@@ -227,7 +227,7 @@ impl Inner {
     async fn online(&self, target: Target, user: usize, extra: Value) -> Result<(Login, Vec<Heads>)> {
         let person = self.people.get(user).with_context(|| format!("user {user} is not seeded"))?;
         let headers = format!("Authorization: Bearer {}\r\n", person.access_token);
-        let Target { addr, recv_buffer } = target;
+        let (addr, recv_buffer) = (target.of(user), target.recv_buffer);
         let dial = Dial { addr, lane: user, path: &self.path, headers: &headers, recv_buffer };
         let mut client = Client::upgrade(&dial).await?;
         let mut data = json!({"client": {"name": "load", "version": "1", "platform": "rust"}});
