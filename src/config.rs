@@ -84,9 +84,16 @@ pub struct Gateway {
     pub allowed_origins: Vec<String>,
     /// The largest body of a request.
     pub body_bytes: usize,
-    /// How long shutting down may take.
+    /// How long a node that goes away says so before it sends its sockets away.
+    #[serde(with = "duration")]
+    pub drain_wait: Duration,
+    /// How long shutting down may take after that.
     #[serde(with = "duration")]
     pub shutdown: Duration,
+    /// The certificate's file, if the node speaks TLS itself; empty is plain.
+    pub tls_certificate: PathBuf,
+    /// Its private key's file.
+    pub tls_key: PathBuf,
 }
 
 impl Gateway {

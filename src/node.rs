@@ -5,49 +5,35 @@ use crate::app::App;
 use crate::auth::otp::SmsSender;
 use crate::auth::{Auth, Sessions};
 use crate::config::Config;
-use crate::gateway::dispatch::ByName;
+use crate::gateway::doors::{self, Door, Ground, tick};
 use crate::gateway::limits::Limiter;
-use crate::gateway::{router, socket};
+use crate::gateway::tls::Certificate;
 use crate::metrics::Metrics;
 use crate::providers::redis::RedisCluster;
 use crate::providers::sms;
-use actix_http::HttpService;
 use actix_rt::Arbiter;
-use actix_rt::net::TcpStream;
-use actix_server::Server;
-use actix_service::{IntoServiceFactory, ServiceFactoryExt, fn_service, map_config};
-use actix_web::dev::AppConfig;
-use actix_web::dev::ServerHandle;
-use actix_web::{App as WebApp, HttpServer, web};
+use actix_server::ServerHandle;
 use actors::clock::{Clock, SystemClock};
 use actors::cluster::{Cluster, LocalBus};
 use actors::conversation::Conversations;
 use actors::conversation::actor::Deps;
 use actors::entry::{Entries, MendRequests};
 use actors::greeter::Greeter;
-use actors::hub::Hub;
 use actors::journal::{Journal, keep_tidy};
 use actors::mender::Mender;
 use actors::presence::Presences;
-use actors::session::SessionDeps;
 use actors::sockets::Sockets;
 use anyhow::Context as _;
 use entities::{Backend, Db};
 use sea_orm::ConnectionTrait;
-use std::convert::Infallible;
-use std::future::ready;
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpListener};
-use std::rc::Rc;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Clients come back over this many milliseconds, each at a moment of its own.
 const SPREAD_MS: u64 = 5000;
-/// Connections of one worker; the system's limit of open files comes first.
-const CONNECTIONS: usize = 1_000_000;
-/// A connection whose bytes nobody takes for so long is ended.
-const UNTAKEN: Duration = Duration::from_secs(30);
 /// How often the database's clock is compared with this machine's.
 const CLOCK_EVERY: Duration = Duration::from_secs(60);
 
@@ -89,7 +75,9 @@ pub struct Node {
     pub address: SocketAddr,
     /// Where operators reach it.
     pub operations: Option<SocketAddr>,
-    servers: Vec<ServerHandle>,
+    clients: Door,
+    operators: Option<ServerHandle>,
+    certificate: Option<Arc<Certificate>>,
     rows: Arbiter,
     journal: Journal,
 }
@@ -100,12 +88,24 @@ pub struct Node {
 /// What kept it from starting, in a sentence.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     let around = Surroundings::from_config(&config).await?;
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    // Without a certificate it means what it always does: the terminal is gone.
+    let mut hang_up =
+        (!config.gateway.tls_certificate.as_os_str().is_empty()).then(|| signal(SignalKind::hangup())).transpose()?;
     let node = Node::start(config, around).await?;
     node.introduce()?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    loop {
+        let told = async {
+            match &mut hang_up {
+                Some(hang_up) => hang_up.recv().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            _ = told => node.read_certificate(),
+            _ = terminate.recv() => break,
+            interrupted = tokio::signal::ctrl_c() => break interrupted?,
+        }
     }
     tracing::info!("stopping");
     node.stop().await;
@@ -120,6 +120,7 @@ impl Node {
     pub async fn start(config: Config, around: Surroundings) -> anyhow::Result<Node> {
         let Surroundings { clock, cluster, sms } = around;
         let config = Arc::new(config);
+        let certificate = Certificate::open(&config.gateway)?;
         let limits = Arc::new(config.limits());
         let db = Db::open(&config.database()).await.context("the database could not be opened")?;
         migration::migrate(db.write()).await.context("the database's schema could not be brought up to date")?;
@@ -160,11 +161,15 @@ impl Node {
         rows.spawn(greeting);
         keep_up(&app, &limits, &rows, requests);
 
-        let (server, address) = open_doors(&app, greeter, &limits)?;
-        let mut servers = vec![server];
-        let operations = app.config.operations.listen.map(|listen| open_operations(&app, listen)).transpose()?;
-        servers.extend(operations.as_ref().map(|(server, _)| server.clone()));
-        Ok(Node { app, address, operations: operations.map(|(_, address)| address), servers, rows, journal })
+        if let Some(certificate) = certificate.clone() {
+            rows.spawn(certificate.keep_fresh(app.clock.clone()));
+        }
+
+        let ground = Ground { app: app.clone(), greeter, limits, sockets: Sockets::default() };
+        let clients = doors::open(ground, certificate.as_ref())?;
+        let operations = app.config.operations.listen.map(|listen| doors::open_operations(&app, listen)).transpose()?;
+        let (operators, operations) = operations.unzip();
+        Ok(Node { app, address: clients.address, operations, clients, operators, certificate, rows, journal })
     }
 
     /// One readable block: what is served where, on which database, and what stands in for something real.
@@ -184,8 +189,9 @@ impl Node {
             config.profile,
             self.app.entries.cluster().node()
         )?;
-        writeln!(out, "  REST        http://{}/api/v1   (to browse: http://{}/docs/)", self.address, self.address)?;
-        writeln!(out, "  sockets     ws://{0}/ws, ws://{0}/ws/chat, ws://{0}/ws/webrtc", self.address)?;
+        let (s, address) = (if self.certificate.is_some() { "s" } else { "" }, self.address);
+        writeln!(out, "  REST        http{s}://{address}/api/v1   (to browse: http{s}://{address}/docs/)")?;
+        writeln!(out, "  sockets     ws{s}://{address}/ws, ws{s}://{address}/ws/chat, ws{s}://{address}/ws/webrtc")?;
         if let Some(operations) = self.operations {
             writeln!(out, "  operations  http://{operations}/health, http://{operations}/metrics")?;
         }
@@ -199,29 +205,41 @@ impl Node {
         out.flush()
     }
 
-    /// Takes nothing new, tells every socket to come back elsewhere, finishes what is under way.
-    pub async fn stop(self) {
-        let started = Instant::now();
-        let most = self.app.config.gateway.shutdown;
-        let left = || most.saturating_sub(started.elapsed());
-        self.app.readiness.drain();
-        // The operator's door stays open: it says that the node is going away.
-        if let Some(server) = self.servers.first() {
-            server.pause().await;
+    /// Shows from now on the certificate that is in the files, if it can be used; connections stay.
+    pub fn read_certificate(&self) {
+        if let Some(certificate) = &self.certificate {
+            certificate.read_again();
         }
+    }
+
+    /// Says that it goes away, sends every socket elsewhere, closes the doors, and finishes what is under way.
+    ///
+    /// # Why in this order
+    /// A balancer learns only by asking. Until it has asked, what it sends here is answered, except for new sockets,
+    /// which would have to go at once. So the listener closes last: behind it there is no request that nobody takes.
+    pub async fn stop(self) {
+        let gateway = &self.app.config.gateway;
+        self.app.readiness.drain();
+        self.app.clock.sleep(gateway.drain_wait).await;
+        let started = Instant::now();
+        let left = || gateway.shutdown.saturating_sub(started.elapsed());
+
         for hub in self.app.entries.hubs() {
             hub.drain(SPREAD_MS, u64::from_le_bytes(self.app.clock.random()));
         }
-        let idle = async {
-            while self.app.metrics.alive().sockets > 0 || !self.journal.is_idle() {
-                tick().await;
-            }
-        };
-        if tokio::time::timeout(left() / 2, idle).await.is_err() {
-            tracing::warn!("sockets or writes were still under way");
+        let sockets = until(|| self.app.metrics.alive().sockets == 0);
+        if tokio::time::timeout(left() / 2, sockets).await.is_err() {
+            tracing::warn!("sockets were still under way");
         }
-        for server in &self.servers {
-            let _ = tokio::time::timeout(left() / 2, server.stop(true)).await;
+        self.clients.close().await;
+        let finished = until(|| !self.clients.is_used() && self.journal.is_idle());
+        if tokio::time::timeout(left(), finished).await.is_err() {
+            tracing::warn!("requests or writes were still under way");
+        }
+        self.clients.stop().await;
+        // The operators' door was open all the while: it says that the node is going away.
+        if let Some(operators) = &self.operators {
+            operators.stop(true).await;
         }
         self.rows.stop();
         if let Err(error) = self.app.db.close().await {
@@ -230,10 +248,11 @@ impl Node {
     }
 }
 
-/// A moment of the machine's own time, for shutting down: no test drives it.
-async fn tick() {
-    #[expect(clippy::disallowed_methods, reason = "a node that stops does not wait for anybody's clock")]
-    tokio::time::sleep(Duration::from_millis(10)).await;
+/// Awaits by the machine's own time.
+async fn until(mut so: impl FnMut() -> bool) {
+    while !so() {
+        tick().await;
+    }
 }
 
 /// What goes on beside the requests.
@@ -272,84 +291,4 @@ async fn compare_clocks(db: &Db, clock: &dyn Clock) -> Result<(), sea_orm::DbErr
     let Some(theirs) = row.map(|row| row.try_get_by_index::<i64>(0)).transpose()? else { return Ok(()) };
     clock.set_offset_ms(clock.offset_ms() + theirs - (before + after) / 2);
     Ok(())
-}
-
-fn open_doors(
-    app: &App,
-    greeter: Greeter,
-    limits: &Arc<actors::limits::Limits>,
-) -> anyhow::Result<(ServerHandle, SocketAddr)> {
-    let listen = app.config.gateway.listen;
-    let listener = bind(listen, app.config.gateway.backlog)?;
-    let address = listener.local_addr()?;
-    let sockets = Sockets::default();
-    let (parts, limits) = (app.clone(), limits.clone());
-    let server = Server::build()
-        .workers(app.config.gateway.worker_count())
-        .max_concurrent_connections(CONNECTIONS)
-        .shutdown_timeout(5)
-        .disable_signals()
-        .listen("quckchat", listener, move || {
-            let app = Rc::new(parts.clone());
-            let deps = Rc::new(SessionDeps {
-                hub: Hub::start(&parts.entries),
-                dispatch: Rc::new(ByName(app.clone())),
-                greeter: greeter.clone(),
-                entries: parts.entries.clone(),
-                presences: parts.presences.clone(),
-                conversations: parts.conversations.clone(),
-                sockets: sockets.clone(),
-                clock: parts.clock.clone(),
-                limits: limits.clone(),
-            });
-            let data = web::Data::new(parts.clone());
-            let rest = WebApp::new().configure(|cfg| router::configure(cfg, &data));
-            let rest = rest.into_factory().map_err(|error: actix_web::Error| error.error_response());
-            HttpService::build()
-                .local_addr(address)
-                .tcp_nodelay(true)
-                .on_connect_ext(|stream: &TcpStream, _| {
-                    // Whoever takes nothing for so long is gone; the system tells, also while we only write.
-                    #[cfg(target_os = "linux")]
-                    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNTAKEN));
-                })
-                .upgrade(fn_service(move |(req, framed)| {
-                    // A task of its own: the server's, which is larger, ends here.
-                    actix_rt::spawn(socket::serve(req, framed, &app, &deps));
-                    ready(Ok::<_, Infallible>(()))
-                }))
-                .finish(map_config(rest, |()| AppConfig::default()))
-                .tcp()
-        })?
-        .run();
-    let handle = server.handle();
-    actix_rt::spawn(server);
-    Ok((handle, address))
-}
-
-fn open_operations(app: &App, listen: SocketAddr) -> anyhow::Result<(ServerHandle, SocketAddr)> {
-    let listener = bind(listen, 128)?;
-    let address = listener.local_addr()?;
-    let parts = app.clone();
-    let server = HttpServer::new(move || {
-        let data = web::Data::new(parts.clone());
-        WebApp::new().configure(|cfg| router::configure_operations(cfg, &data))
-    });
-    let server = server.workers(1).shutdown_timeout(1).disable_signals().listen(listener)?.run();
-    let handle = server.handle();
-    actix_rt::spawn(server);
-    Ok((handle, address))
-}
-
-fn bind(address: SocketAddr, backlog: u32) -> anyhow::Result<TcpListener> {
-    let bound = || {
-        let domain = socket2::Domain::for_address(address);
-        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, Some(socket2::Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-        std::io::Result::Ok(socket.into())
-    };
-    bound().with_context(|| format!("cannot listen on {address}"))
 }

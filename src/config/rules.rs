@@ -102,6 +102,7 @@ impl Config {
     fn check_durations(&self, wrong: &mut ConfigError) {
         let (database, journal, rooms) = (&self.database, &self.journal, &self.rooms);
         let (sockets, auth) = (&self.sockets, &self.auth);
+        lasts(wrong, "gateway.drain_wait", self.gateway.drain_wait, Duration::ZERO..=10 * MINUTE);
         lasts(wrong, "gateway.shutdown", self.gateway.shutdown, SECOND..=10 * MINUTE);
         lasts(wrong, "database.statement_timeout", database.statement_timeout, SECOND..=10 * MINUTE);
         lasts(wrong, "journal.outbox_keep", journal.outbox_keep, MINUTE..=30 * DAY);
@@ -132,6 +133,12 @@ impl Config {
                 "gateway.allowed_origins",
                 format!("{origin:?} is no origin; write https://host or https://host:port"),
             );
+        }
+        let gateway = &self.gateway;
+        match (gateway.tls_certificate.as_os_str().is_empty(), gateway.tls_key.as_os_str().is_empty()) {
+            (true, false) => wrong.add("gateway.tls_certificate", "must name a file, as gateway.tls_key does"),
+            (false, true) => wrong.add("gateway.tls_key", "must name a file, as gateway.tls_certificate does"),
+            _ => {}
         }
         let url = self.database.url.expose();
         let known = ["sqlite://", "postgres://", "postgresql://"];

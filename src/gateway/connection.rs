@@ -1,8 +1,8 @@
-//! One socket's connection: its queue into TCP, and TCP into whole messages.
+//! One socket's connection: its queue into the stream, and the stream into whole messages.
 //! Never a frame of its own making but the pong, and never what a message means.
 
+use super::transport::Duplex;
 use actix_http::ws::{Codec, Frame, Item, ProtocolError};
-use actix_rt::net::TcpStream;
 use actix_web::web::{Bytes, BytesMut};
 use actors::hub::Socket;
 use actors::outbox::CloseCode;
@@ -10,11 +10,12 @@ use actors::session::Incoming;
 use futures_util::Stream;
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
+use tokio::task::coop;
 use tokio_util::codec::Decoder;
 
 /// Frames given to the system in one call; it takes up to 1024 (`IOV_MAX`).
@@ -31,35 +32,34 @@ const TURN: usize = 64;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// The outgoing half. What has gathered in the queue goes out in one call, from the shared frames themselves.
-pub struct Connection {
-    io: Rc<TcpStream>,
+pub struct Connection<S> {
+    io: Rc<S>,
     socket: Rc<Socket>,
-    /// On its way into TCP.
+    /// On its way into the stream.
     pending: VecDeque<Bytes>,
     pending_bytes: usize,
     /// The queue has ended; what is pending is the last.
     last: bool,
 }
 
-impl Connection {
+impl<S: Duplex> Connection<S> {
     /// Writes `head`, then what comes from the socket's queue.
-    pub fn new(io: Rc<TcpStream>, socket: Rc<Socket>, head: Bytes) -> Connection {
+    pub fn new(io: Rc<S>, socket: Rc<Socket>, head: Bytes) -> Connection<S> {
         let pending_bytes = head.len();
         Connection { io, socket, pending: VecDeque::from([head]), pending_bytes, last: false }
     }
 
     /// Runs until the connection has ended.
     pub async fn run(mut self) {
-        if poll_fn(|cx| self.poll_write(cx)).await.is_ok() {
+        if poll_fn(|cx| self.poll_queue(cx)).await.is_ok() {
             // The reader gives way; what still comes is not looked at.
             self.socket.outbox.end();
-            let _ = socket2::SockRef::from(&*self.io).shutdown(std::net::Shutdown::Write);
-            let _ = tokio::time::timeout(LINGER, self.drain()).await;
+            let _ = tokio::time::timeout(LINGER, self.part()).await;
         }
         self.socket.outbox.end();
     }
 
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_queue(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             while !self.last && self.pending.len() < SLICES && self.pending_bytes < GATHERED {
                 match self.socket.poll_frames(cx) {
@@ -75,26 +75,24 @@ impl Connection {
                 if self.pending.capacity() > 8 {
                     self.pending = VecDeque::new();
                 }
+                ready!(self.io.poll_flush(cx))?;
                 return if self.last { Poll::Ready(Ok(())) } else { Poll::Pending };
             }
-            match self.write() {
-                Ok(written) => self.advance(written),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => ready!(self.io.poll_write_ready(cx))?,
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+            let written = ready!(self.poll_write(cx))?;
+            self.advance(written);
         }
     }
 
-    fn write(&self) -> io::Result<usize> {
+    fn poll_write(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         if let (Some(only), 1) = (self.pending.front(), self.pending.len()) {
-            return self.io.try_write(only);
+            return self.io.poll_write(cx, &[IoSlice::new(only)]);
         }
         let mut slices = [IoSlice::new(&[]); SLICES];
         let count = self.pending.len().min(SLICES);
         for (slice, frames) in slices.iter_mut().zip(&self.pending) {
             *slice = IoSlice::new(frames);
         }
-        self.io.try_write_vectored(&slices[..count])
+        self.io.poll_write(cx, &slices[..count])
     }
 
     fn advance(&mut self, mut written: usize) {
@@ -109,23 +107,21 @@ impl Connection {
         }
     }
 
-    /// Reads to the client's end, so that it is not told of a reset before it has read our close.
-    async fn drain(&self) {
-        let mut ignored = [0; 1024];
-        while self.io.readable().await.is_ok() {
-            match self.io.try_read(&mut ignored) {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(_) => return,
-            }
+    /// Ends our side, and reads to the client's end, so that it is not told of a reset before it has read our close.
+    async fn part(&self) {
+        if poll_fn(|cx| self.io.poll_finish(cx)).await.is_err() {
+            return;
+        }
+        // The buffer is not part of this future, which every idle connection holds.
+        while let Ok(1..) = poll_fn(|cx| self.io.poll_read(cx, &mut [0; 1024])).await {
+            coop::consume_budget().await;
         }
     }
 }
 
 /// The incoming half, as whole messages.
-pub struct Inbound {
-    io: Rc<TcpStream>,
+pub struct Inbound<S> {
+    io: Rc<S>,
     codec: Codec,
     bytes: BytesMut,
     /// The parts of a message that came in several frames; `None` between messages.
@@ -135,9 +131,9 @@ pub struct Inbound {
     ended: bool,
 }
 
-impl Inbound {
+impl<S: Duplex> Inbound<S> {
     /// Reads messages of up to `most` bytes; `read` has come already.
-    pub fn new(io: Rc<TcpStream>, read: &[u8], socket: Rc<Socket>, most: usize) -> Inbound {
+    pub fn new(io: Rc<S>, read: &[u8], socket: Rc<Socket>, most: usize) -> Inbound<S> {
         let codec = Codec::new().max_size(most);
         Inbound { io, codec, bytes: BytesMut::from(read), parts: None, most, socket, ended: false }
     }
@@ -195,21 +191,9 @@ impl Inbound {
     /// Reads what has come; `false` at the end of the connection.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         let mut read = [0; READ];
-        loop {
-            match self.io.try_read(&mut read) {
-                Ok(0) => return Poll::Ready(false),
-                Ok(count) => {
-                    self.bytes.extend_from_slice(&read[..count]);
-                    return Poll::Ready(true);
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    if ready!(self.io.poll_read_ready(cx)).is_err() {
-                        return Poll::Ready(false);
-                    }
-                }
-                Err(_) => return Poll::Ready(false),
-            }
-        }
+        let count = ready!(self.io.poll_read(cx, &mut read)).unwrap_or(0);
+        self.bytes.extend_from_slice(&read[..count]);
+        Poll::Ready(count > 0)
     }
 }
 
@@ -221,7 +205,7 @@ fn pong(payload: &[u8]) -> Bytes {
     frame.into()
 }
 
-impl Stream for Inbound {
+impl<S: Duplex> Stream for Inbound<S> {
     type Item = Vec<Incoming>;
 
     /// All whole messages that are here: the session takes them in one turn.

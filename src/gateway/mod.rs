@@ -3,6 +3,7 @@
 
 pub mod connection;
 pub mod dispatch;
+pub mod doors;
 pub mod error;
 pub mod extract;
 pub mod limits;
@@ -10,3 +11,5 @@ pub mod openapi;
 pub mod query;
 pub mod router;
 pub mod socket;
+pub mod tls;
+pub mod transport;

@@ -11,7 +11,7 @@ use actix_cors::Cors;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{HttpServiceFactory, ResourceDef, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderName, HeaderValue};
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{HttpMessage, HttpResponse, web};
 use actors::protocol::{Door, ErrorCode, Refusal};
@@ -156,6 +156,10 @@ fn finished<B: MessageBody + 'static>(
         None => response.map_into_boxed_body(),
     };
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if app.readiness.is_draining() && !switched {
+        // The next request is another node's: nobody keeps a connection that is about to end.
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     let headers = response.headers_mut();
     if let Ok(id) = HeaderValue::from_str(&id.0) {
         headers.insert(HeaderName::from_static("x-request-id"), id);

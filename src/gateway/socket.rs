@@ -9,12 +9,12 @@
 use super::connection::{Connection, Inbound};
 use super::error::Failure;
 use super::extract::{self, RequestId};
+use super::transport::{Duplex, Transport};
 use crate::app::App;
 use actix_codec::Framed;
 use actix_http::body::{BodySize, MessageBody};
 use actix_http::h1;
 use actix_http::{Request, Response, ws};
-use actix_rt::net::TcpStream;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::web::{Bytes, BytesMut};
@@ -36,17 +36,19 @@ const PROTOCOL: &str = "quckchat.v1";
 const BEARER: &str = "bearer.";
 /// When an address that has too many sockets waiting for their hello may try again.
 const HELLOS_RETRY: Duration = Duration::from_secs(1);
+/// When to try again where a node goes away: by then a balancer has noticed.
+const DRAINING_RETRY: Duration = Duration::from_secs(1);
 
 /// Serves one connection that asked for a WebSocket, until it ends.
-pub fn serve(
+pub fn serve<T: Transport>(
     req: Request,
-    framed: Framed<TcpStream, h1::Codec>,
+    framed: Framed<T, h1::Codec>,
     app: &App,
     deps: &Rc<SessionDeps>,
-) -> impl Future<Output = ()> + use<> {
+) -> impl Future<Output = ()> + use<T> {
     // Not in the future itself: what served the handshake is not kept while the socket lives.
     let parts = framed.into_parts();
-    let (io, mut codec) = (Rc::new(parts.io), parts.codec);
+    let (io, mut codec) = (Rc::new(parts.io.share()), parts.codec);
     let connection = match open(&req, app) {
         Ok(opening) => {
             let mut response = ws::handshake_response(req.head());
@@ -75,7 +77,8 @@ fn open(req: &Request, app: &App) -> Result<Opening, Failure> {
     let (_, door) = PATHS.iter().find(|(path, _)| *path == req.path()).ok_or(ErrorCode::RequestNotFound)?;
     check_origin(headers, app)?;
     if app.readiness.is_draining() {
-        return Err(ErrorCode::ServerUnavailable.into());
+        let elsewhere = Refusal::new(ErrorCode::ServerUnavailable).saying("The node is going away; come back.");
+        return Err(elsewhere.after(DRAINING_RETRY).into());
     }
     ws::verify_handshake(req.head())
         .map_err(|error| Refusal::new(ErrorCode::RequestMalformed).saying(error.to_string()))?;
@@ -131,7 +134,13 @@ fn encode(codec: &mut h1::Codec, response: Response<()>, body: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
-fn connect(opening: Opening, io: Rc<TcpStream>, read: BytesMut, head: Bytes, deps: &Rc<SessionDeps>) -> Connection {
+fn connect<S: Duplex>(
+    opening: Opening,
+    io: Rc<S>,
+    read: BytesMut,
+    head: Bytes,
+    deps: &Rc<SessionDeps>,
+) -> Connection<S> {
     if opening.forged {
         return closing(io, head, CloseCode::NotAuthenticated, deps);
     }
@@ -143,7 +152,7 @@ fn connect(opening: Opening, io: Rc<TcpStream>, read: BytesMut, head: Bytes, dep
 }
 
 /// A connection that is closed as soon as it is open.
-fn closing(io: Rc<TcpStream>, head: Bytes, code: CloseCode, deps: &SessionDeps) -> Connection {
+fn closing<S: Duplex>(io: Rc<S>, head: Bytes, code: CloseCode, deps: &SessionDeps) -> Connection<S> {
     let (notices, _) = mpsc::unbounded_channel();
     let socket = deps.hub.socket(deps.limits.queue_bytes, notices);
     socket.outbox.close(code);
@@ -151,7 +160,13 @@ fn closing(io: Rc<TcpStream>, head: Bytes, code: CloseCode, deps: &SessionDeps) 
 }
 
 /// A refusal in HTTP's words; the connection ends behind it.
-fn refuse(failure: &Failure, app: &App, codec: &mut h1::Codec, io: Rc<TcpStream>, deps: &SessionDeps) -> Connection {
+fn refuse<S: Duplex>(
+    failure: &Failure,
+    app: &App,
+    codec: &mut h1::Codec,
+    io: Rc<S>,
+    deps: &SessionDeps,
+) -> Connection<S> {
     app.metrics.refused(Door::Socket, failure.code());
     let id = RequestId::new(app);
     let (response, body) = failure.clone().named(&id.0).error_response().into_parts();

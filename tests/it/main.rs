@@ -7,6 +7,7 @@ mod support;
 
 mod bad_input;
 mod chatting;
+mod draining;
 mod fleet;
 mod membership;
 mod opening;
@@ -20,4 +21,5 @@ mod signing_in;
 mod sockets;
 mod staying;
 mod storms;
+mod tls;
 mod tokens;

@@ -41,6 +41,8 @@ impl RedisCluster {
         node: &str,
         clock: Arc<dyn Clock>,
     ) -> anyhow::Result<Arc<RedisCluster>> {
+        // Two providers of cryptography are compiled in, ours and the database driver's: which one TLS has is to be said.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let server = Server::from_config(config)?;
         if let Err(error) = server.try_out().await {
             if let Some(refusal) = server::refusal(&error) {

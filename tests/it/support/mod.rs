@@ -4,6 +4,7 @@
 pub mod answer;
 pub mod bus;
 pub mod clock;
+pub mod haproxy;
 pub mod node;
 pub mod person;
 pub mod process;

@@ -144,11 +144,11 @@ impl Node {
         }))
     }
 
-    /// A node that runs in a process of its own.
-    pub fn at(stage: &Stage, address: SocketAddr) -> Node {
+    /// A node that runs in a process of its own, or a balancer that answers for nodes.
+    pub fn at(stage: &Stage, address: SocketAddr, operations: Option<SocketAddr>) -> Node {
         Node(Rc::new(Inner {
             address,
-            operations: None,
+            operations,
             clock: FakeClock::new(),
             stage: stage.clone(),
             letters: Arc::default(),
@@ -217,6 +217,13 @@ impl Node {
     /// The same at the door of the operators.
     pub async fn operators(&self, path: &str) -> Reply {
         self.requests_at(self.operations.expect("a door for operators"), Method::GET, path, &[], "").await
+    }
+
+    /// What the metrics say of one line; nothing was counted where there is none.
+    pub async fn counts(&self, line: &str) -> f64 {
+        let page = String::from_utf8(self.operators("/metrics").await.body).unwrap();
+        let found = page.lines().find_map(|text| text.strip_prefix(line)?.strip_prefix(' '));
+        found.map_or(0.0, |count| count.parse().unwrap())
     }
 
     async fn requests_at(

@@ -54,16 +54,19 @@ impl Process {
         let mut out = lines(child.stdout.take().unwrap());
         let log = lines(child.stderr.take().unwrap());
         let mut greeting = String::new();
-        let address: SocketAddr = loop {
+        // The doors stand in this order: REST, sockets, operations.
+        let mut doors = Vec::<SocketAddr>::new();
+        while doors.len() < 3 {
             let line = within(out.recv(), "the program to serve").await;
             let line = line.unwrap_or_else(|| panic!("it ended: {greeting}"));
             greeting = format!("{greeting}{line}\n");
-            if let Some((_, rest)) = line.split_once("ws://") {
-                break rest.split('/').next().unwrap().parse().unwrap();
+            if let Some((_, rest)) = line.split_once("://") {
+                doors.push(rest.split('/').next().unwrap().parse().unwrap());
             }
-        };
+        }
+        let node = Node::at(stage, doors[1], Some(doors[2]));
         let (child, out, log) = (RefCell::new(child), Mutex::new(out), Mutex::new(log));
-        Process { child, out, log, greeting, node: Node::at(stage, address) }
+        Process { child, out, log, greeting, node }
     }
 
     /// The people that `admin seed` makes.
@@ -83,13 +86,13 @@ impl Process {
 
     /// Tells it to stop (SIGTERM), and awaits that it does.
     pub async fn stops(self) -> ExitStatus {
-        self.terminates();
+        self.is_told_to_stop();
         self.ends().await
     }
 
     /// The same; gives all that it has logged.
     pub async fn stops_and_tells(self) -> String {
-        self.terminates();
+        self.is_told_to_stop();
         self.ends().await;
         let mut log = self.log.lock().await;
         let mut told = String::new();
@@ -100,12 +103,32 @@ impl Process {
         told
     }
 
-    fn terminates(&self) {
-        let id = self.child.borrow().id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+    /// Tells it to stop, and awaits nothing.
+    pub fn is_told_to_stop(&self) {
+        signals(&self.child.borrow(), "TERM");
     }
 
-    async fn ends(&self) -> ExitStatus {
+    /// Awaits a line of its log with this in it.
+    pub async fn logs(&self, text: &str) {
+        let mut log = self.log.lock().await;
+        let found = async {
+            while let Some(line) = log.recv().await {
+                if line.contains(text) {
+                    return;
+                }
+            }
+            panic!("it ended before it logged {text:?}");
+        };
+        within(found, &format!("{text:?} in the log")).await;
+    }
+
+    /// Tells it that its files may have changed (SIGHUP).
+    pub fn is_told_to_look(&self) {
+        signals(&self.child.borrow(), "HUP");
+    }
+
+    /// Awaits that it has ended by itself.
+    pub async fn ends(&self) -> ExitStatus {
         let mut out = self.out.lock().await;
         let closed = async { while out.recv().await.is_some() {} };
         within(closed, "the program to end").await;
@@ -122,8 +145,14 @@ impl Drop for Process {
     }
 }
 
+/// Sends a signal to a process that runs.
+pub fn signals(child: &Child, signal: &str) {
+    let id = child.id().to_string();
+    assert!(Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap().success());
+}
+
 /// What comes out of a pipe, line by line; read to its end whoever listens.
-fn lines(pipe: impl Read + Send + 'static) -> mpsc::UnboundedReceiver<String> {
+pub fn lines(pipe: impl Read + Send + 'static) -> mpsc::UnboundedReceiver<String> {
     let (sender, lines) = mpsc::unbounded_channel();
     thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {

@@ -210,7 +210,8 @@ impl Socket {
         self.is_over().await;
     }
 
-    async fn is_over(&self) {
+    /// Awaits the end of the connection, however it comes.
+    pub async fn is_over(&self) {
         self.shared.until("the connection to end", || self.shared.ended.get().then_some(())).await;
     }
 

@@ -82,7 +82,8 @@ impl Stage {
     pub async fn clear(&self) {
         let nodes = std::mem::take(&mut *self.0.nodes.borrow_mut());
         for node in nodes.into_iter().flatten() {
-            node.stop().await;
+            // One whose story has failed may wait for a clock that nobody drives any more.
+            let _ = tokio::time::timeout(super::PATIENCE, node.stop()).await;
         }
         if let Some((server, name)) = &self.0.server {
             let dropped = server.write().execute_unprepared(&format!("DROP DATABASE {name} WITH (FORCE)")).await;
