@@ -6,6 +6,7 @@
 mod support;
 
 mod bad_input;
+mod balancer;
 mod chatting;
 mod draining;
 mod fleet;
