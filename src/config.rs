@@ -129,11 +129,32 @@ pub struct Database {
     pub url: DatabaseUrl,
     /// SQLite: connections that read.
     pub readers: u32,
-    /// PostgreSQL: connections at most.
+    /// SQLite: how large its file may grow; 0 is as large as it can.
+    pub max_bytes: u64,
+    /// PostgreSQL: connections at most, to each server.
     pub connections: u32,
+    /// How long to wait for a free connection.
+    #[serde(with = "duration")]
+    pub acquire_timeout: Duration,
     /// PostgreSQL: a statement is given up after this.
     #[serde(with = "duration")]
     pub statement_timeout: Duration,
+    /// PostgreSQL: waiting for a row is given up after this.
+    #[serde(with = "duration")]
+    pub lock_timeout: Duration,
+    /// PostgreSQL: a transaction whose node is silent for this long is ended.
+    #[serde(with = "duration")]
+    pub idle_in_transaction_timeout: Duration,
+    /// How often a transaction that was surely rolled back is tried again.
+    pub retries: u32,
+    /// For how long it is.
+    #[serde(with = "duration")]
+    pub retry_within: Duration,
+    /// PostgreSQL: hot standbys that pages of history come from.
+    pub replicas: Vec<DatabaseUrl>,
+    /// A replica that is further behind is passed over.
+    #[serde(with = "duration")]
+    pub replica_lag: Duration,
 }
 
 /// `[cluster]`
@@ -409,7 +430,15 @@ impl Config {
             if url.starts_with("sqlite:") { self.database.readers } else { self.database.connections };
         entities::Options {
             max_connections,
+            acquire_timeout: self.database.acquire_timeout,
             statement_timeout: self.database.statement_timeout,
+            lock_timeout: self.database.lock_timeout,
+            idle_in_transaction_timeout: self.database.idle_in_transaction_timeout,
+            retries: self.database.retries,
+            retry_within: self.database.retry_within,
+            replicas: self.database.replicas.iter().map(|url| url.expose().to_owned()).collect(),
+            replica_lag: self.database.replica_lag,
+            max_bytes: self.database.max_bytes,
             ..entities::Options::new(url)
         }
     }
@@ -499,6 +528,12 @@ mod tests {
             ("[gateway]\nallowed_origins = ['https://a.example/']", "gateway.allowed_origins"),
             ("[gateway]\nallowed_origins = [1]", "gateway.allowed_origins"),
             ("[database]\nurl = 'mysql://host/db'", "database.url"),
+            ("[database]\nreplicas = ['postgres://host/db']", "database.replicas"),
+            ("[database]\nurl = 'postgres://host/db'\nreplicas = ['sqlite://file']", "database.replicas"),
+            ("[database]\nlock_timeout = '20s'", "database.lock_timeout"),
+            ("[database]\nacquire_timeout = '1ms'", "database.acquire_timeout"),
+            ("[database]\nretries = 1000", "database.retries"),
+            ("[database]\nmax_bytes = 1000", "database.max_bytes"),
             ("[secrets]\nmaster = 'short'", "secrets.master"),
             ("[auth]\nissuer = ''", "auth.issuer"),
             ("[log]\nfilter = 'quckchat=loud'", "log.filter"),

@@ -8,7 +8,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use actors::cluster::Link;
 use actors::protocol::ErrorCode;
-use entities::{Backend, Timestamp};
+use entities::{Backend, Standing, Timestamp, Trouble};
 use futures_util::future::{Either, select};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -123,8 +123,19 @@ pub struct Readiness {
 #[derive(Debug, Clone, Copy)]
 struct Answer {
     asked_at: Timestamp,
-    /// `None` if it did not.
-    took: Option<Duration>,
+    seen: Seen,
+}
+
+/// How the database is; what is wrong with it, if it does not answer.
+type Seen = Result<Answered, &'static str>;
+
+/// How the database is, if it answers.
+#[derive(Debug, Clone, Copy)]
+struct Answered {
+    took: Duration,
+    standing: Standing,
+    /// How many replicas there are, and how many of them may be read from.
+    replicas: (usize, usize),
 }
 
 impl Readiness {
@@ -138,45 +149,57 @@ impl Readiness {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// How long the database takes to answer; `None` if it does not. Asked once a second at most, by one at a time.
-    async fn database(&self, app: &App) -> Option<Duration> {
+    /// How the database is. Asked once a second at most, by one at a time.
+    async fn database(&self, app: &App) -> Seen {
         let mut last = self.database.lock().await;
         if let Some(answer) = last.filter(|answer| app.clock.now().since(answer.asked_at) < PING_KEPT) {
-            return answer.took;
+            return answer.seen;
         }
         let asked_at = app.clock.now();
         let started = Instant::now();
-        let answered = match select(pin!(app.db.ping()), app.clock.sleep(PING_WITHIN)).await {
-            Either::Left((Ok(()), _)) => true,
+        let seen = match select(pin!(app.db.examine()), app.clock.sleep(PING_WITHIN)).await {
+            Either::Left((Ok(standing), _)) => {
+                Ok(Answered { took: started.elapsed(), standing, replicas: app.db.replicas() })
+            }
             Either::Left((Err(error), _)) => {
                 tracing::warn!(%error, "the database does not answer");
-                false
+                Err(match Trouble::of(&error) {
+                    Trouble::Crowded => "the database takes no more connections",
+                    _ => "the database does not answer",
+                })
             }
             Either::Right(_) => {
                 tracing::warn!(within = ?PING_WITHIN, "the database does not answer in time");
-                false
+                Err("the database does not answer")
             }
         };
-        let took = answered.then(|| started.elapsed());
-        *last = Some(Answer { asked_at, took });
-        took
+        *last = Some(Answer { asked_at, seen });
+        seen
     }
 }
 
-fn rows(took: Option<Duration>) -> ServiceHealth {
-    match took {
-        None => ServiceHealth::new(Status::Down, Some("the database does not answer")),
-        Some(took) if took > PING_SLOW => ServiceHealth::new(Status::Degraded, Some("the database is slow")),
-        Some(_) => ServiceHealth::new(Status::Up, None),
-    }
+fn rows(seen: Seen) -> ServiceHealth {
+    let wrong = match seen {
+        Err(detail) => return ServiceHealth::new(Status::Down, Some(detail)),
+        Ok(answered) => match answered.standing {
+            Standing::ReadOnly => "the database is read-only",
+            Standing::Full => "the database has no room left on its disk",
+            Standing::Crowded => "no connection to the database was free",
+            Standing::Well if answered.took > PING_SLOW => "the database is slow",
+            Standing::Well if answered.replicas.1 < answered.replicas.0 => {
+                "a replica of the database is away or behind"
+            }
+            Standing::Well => return ServiceHealth::new(Status::Up, None),
+        },
+    };
+    ServiceHealth::new(Status::Degraded, Some(wrong))
 }
 
 /// What the health of all services follows from.
 #[derive(Debug, Clone, Copy)]
 struct Signs {
     draining: bool,
-    /// How long the database took to answer, if it did.
-    database: Option<Duration>,
+    database: Seen,
     /// Changes that wait to be committed.
     waiting: u64,
     /// How many may.
@@ -204,8 +227,8 @@ impl Signs {
         if self.draining {
             return self.door().detail;
         }
-        if self.database.is_none() {
-            return rows(None).detail;
+        if let Err(detail) = self.database {
+            return Some(detail);
         }
         let is_deaf = self.deaf_for.is_some_and(|time| time < CATCHING_UP);
         if self.link == Link::Joining || is_deaf { self.cluster().detail } else { None }
@@ -366,6 +389,9 @@ struct Database {
     answered_in_ms: Option<u64>,
     connections: u32,
     idle_connections: usize,
+    /// Standbys that pages of history may come from, and those of them that are near enough.
+    replicas: usize,
+    replicas_near: usize,
     wal_bytes: u64,
     /// How far its clock is ahead of this machine's.
     clock_ahead_ms: i64,
@@ -385,6 +411,7 @@ struct Joint {
 
 async fn detailed(app: web::Data<App>) -> HttpResponse {
     let signs = Signs::read(&app).await;
+    let (replicas, replicas_near) = app.db.replicas();
     let details = Details {
         health: services(signs),
         draining: signs.draining,
@@ -394,7 +421,9 @@ async fn detailed(app: web::Data<App>) -> HttpResponse {
                 Backend::Sqlite => "sqlite",
                 Backend::Postgres => "postgres",
             },
-            answered_in_ms: signs.database.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+            answered_in_ms: signs.database.ok().map(|seen| u64::try_from(seen.took.as_millis()).unwrap_or(u64::MAX)),
+            replicas,
+            replicas_near,
             connections: app.db.pool_size(),
             idle_connections: app.db.pool_idle(),
             wal_bytes: app.db.wal_bytes(),
@@ -420,14 +449,9 @@ async fn metrics(app: web::Data<App>) -> Result<HttpResponse, Failure> {
 mod tests {
     use super::*;
 
-    const WELL: Signs = Signs {
-        draining: false,
-        database: Some(Duration::from_millis(1)),
-        waiting: 0,
-        may_wait: 1000,
-        link: Link::Up,
-        deaf_for: None,
-    };
+    const QUICK: Answered = Answered { took: Duration::from_millis(1), standing: Standing::Well, replicas: (0, 0) };
+    const WELL: Signs =
+        Signs { draining: false, database: Ok(QUICK), waiting: 0, may_wait: 1000, link: Link::Up, deaf_for: None };
 
     #[test]
     fn a_node_that_has_lost_the_others_serves_on_and_says_so() {
@@ -443,7 +467,7 @@ mod tests {
         assert!(!is_ready(Signs { link: Link::Joining, ..WELL }));
         assert!(!is_ready(Signs { deaf_for: Some(Duration::from_secs(1)), ..WELL }));
         assert!(is_ready(Signs { deaf_for: Some(CATCHING_UP), ..WELL }), "it takes no longer than that");
-        assert!(!is_ready(Signs { database: None, ..WELL }));
+        assert!(!is_ready(Signs { database: Err("away"), ..WELL }));
         assert!(!is_ready(Signs { draining: true, ..WELL }));
     }
 
@@ -458,12 +482,25 @@ mod tests {
 
     #[test]
     fn a_database_that_does_not_answer_takes_its_services_down() {
-        let health = services(Signs { database: None, ..WELL });
+        let health = services(Signs { database: Err("away"), ..WELL });
         assert_eq!(health.status, Status::Down);
         assert_eq!(health.services["messages"].status, Status::Down);
         assert_eq!(health.services["gateway"].status, Status::Up);
-        let slow = services(Signs { database: Some(PING_SLOW * 2), ..WELL });
-        assert_eq!(slow.status, Status::Degraded);
+        let slow = Answered { took: PING_SLOW * 2, ..QUICK };
+        assert_eq!(services(Signs { database: Ok(slow), ..WELL }).status, Status::Degraded);
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_database_is_said() {
+        for (answered, detail) in [
+            (Answered { standing: Standing::ReadOnly, ..QUICK }, "the database is read-only"),
+            (Answered { standing: Standing::Full, ..QUICK }, "the database has no room left on its disk"),
+            (Answered { standing: Standing::Crowded, ..QUICK }, "no connection to the database was free"),
+            (Answered { replicas: (2, 1), ..QUICK }, "a replica of the database is away or behind"),
+        ] {
+            let messages = services(Signs { database: Ok(answered), ..WELL }).services["messages"];
+            assert_eq!((messages.status, messages.detail), (Status::Degraded, Some(detail)));
+        }
     }
 
     #[test]

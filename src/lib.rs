@@ -6,6 +6,7 @@ pub mod app;
 pub mod auth;
 pub mod config;
 pub mod conversations;
+pub mod database;
 pub mod gateway;
 pub mod health;
 pub mod messages;

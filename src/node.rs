@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::auth::otp::SmsSender;
 use crate::auth::{Auth, Sessions};
 use crate::config::Config;
+use crate::database::{compare_clocks, keep_watch};
 use crate::gateway::doors::{self, Door, Ground, tick};
 use crate::gateway::limits::Limiter;
 use crate::gateway::tls::Certificate;
@@ -25,17 +26,17 @@ use actors::presence::Presences;
 use actors::sockets::Sockets;
 use anyhow::Context as _;
 use entities::{Backend, Db};
-use sea_orm::ConnectionTrait;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 /// Clients come back over this many milliseconds, each at a moment of its own.
 const SPREAD_MS: u64 = 5000;
-/// How often the database's clock is compared with this machine's.
-const CLOCK_EVERY: Duration = Duration::from_secs(60);
+/// How long the database may take to close, however late it is.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What a node does not make itself.
 pub struct Surroundings {
@@ -78,7 +79,7 @@ pub struct Node {
     clients: Door,
     operators: Option<ServerHandle>,
     certificate: Option<Arc<Certificate>>,
-    rows: Arbiter,
+    beside: Beside,
     journal: Journal,
 }
 
@@ -122,7 +123,7 @@ impl Node {
         let config = Arc::new(config);
         let certificate = Certificate::open(&config.gateway)?;
         let limits = Arc::new(config.limits());
-        let db = Db::open(&config.database()).await.context("the database could not be opened")?;
+        let db = Db::open(&config.database()).await.context("database.url")?;
         migration::migrate(db.write()).await.context("the database's schema could not be brought up to date")?;
         compare_clocks(&db, clock.as_ref()).await.context("the database does not tell the time")?;
         let auth =
@@ -154,22 +155,22 @@ impl Node {
             metrics,
         };
 
-        let rows = Arbiter::new();
+        let beside = Beside::start();
         for lane in lanes {
-            rows.spawn(lane);
+            beside.spawn(lane);
         }
-        rows.spawn(greeting);
-        keep_up(&app, &limits, &rows, requests);
+        beside.spawn(greeting);
+        keep_up(&app, &limits, &beside, requests);
 
         if let Some(certificate) = certificate.clone() {
-            rows.spawn(certificate.keep_fresh(app.clock.clone()));
+            beside.spawn(certificate.keep_fresh(app.clock.clone()));
         }
 
         let ground = Ground { app: app.clone(), greeter, limits, sockets: Sockets::default() };
         let clients = doors::open(ground, certificate.as_ref())?;
         let operations = app.config.operations.listen.map(|listen| doors::open_operations(&app, listen)).transpose()?;
         let (operators, operations) = operations.unzip();
-        Ok(Node { app, address: clients.address, operations, clients, operators, certificate, rows, journal })
+        Ok(Node { app, address: clients.address, operations, clients, operators, certificate, beside, journal })
     }
 
     /// One readable block: what is served where, on which database, and what stands in for something real.
@@ -241,10 +242,14 @@ impl Node {
         if let Some(operators) = &self.operators {
             operators.stop(true).await;
         }
-        self.rows.stop();
-        if let Err(error) = self.app.db.close().await {
-            tracing::warn!(%error, "the database could not be closed in order");
+        // What goes on beside gives its connections back while its thread can still take care of them.
+        self.beside.end();
+        match tokio::time::timeout(left().max(CLOSE_WITHIN), self.app.db.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the database could not be closed in order"),
+            Err(_) => tracing::warn!("the database did not close in time"),
         }
+        self.beside.stop();
     }
 }
 
@@ -255,40 +260,50 @@ async fn until(mut so: impl FnMut() -> bool) {
     }
 }
 
+/// The thread of what goes on beside the requests.
+///
+/// # Why it ends in two steps
+/// A thread that stops drops what it was at after its runtime is gone, and a connection of the database that is dropped
+/// there panics: it wants to be given back by a task. So everything is dropped first, and the thread stops when the
+/// connections are closed.
+struct Beside {
+    thread: Arbiter,
+    ended: CancellationToken,
+}
+
+impl Beside {
+    fn start() -> Beside {
+        Beside { thread: Arbiter::new(), ended: CancellationToken::new() }
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let ended = self.ended.clone();
+        self.thread.spawn(async move {
+            let _ = ended.run_until_cancelled_owned(task).await;
+        });
+    }
+
+    fn end(&self) {
+        self.ended.cancel();
+    }
+
+    fn stop(&self) {
+        self.thread.stop();
+    }
+}
+
 /// What goes on beside the requests.
-fn keep_up(app: &App, limits: &Arc<actors::limits::Limits>, rows: &Arbiter, requests: MendRequests) {
+fn keep_up(app: &App, limits: &Arc<actors::limits::Limits>, beside: &Beside, requests: MendRequests) {
     let mender = || Mender {
         entries: app.entries.clone(),
         db: app.db.clone(),
         clock: app.clock.clone(),
         limits: limits.clone(),
     };
-    rows.spawn(mender().run(requests));
-    rows.spawn(mender().sweep());
-    rows.spawn(keep_tidy(app.db.clone(), app.clock.clone(), limits.clone()));
+    beside.spawn(mender().run(requests));
+    beside.spawn(mender().sweep());
+    beside.spawn(keep_tidy(app.db.clone(), app.clock.clone(), limits.clone()));
     let auth = app.auth.clone();
-    rows.spawn(async move { auth.keep().await });
-    let (db, clock) = (app.db.clone(), app.clock.clone());
-    rows.spawn(async move {
-        loop {
-            clock.sleep(CLOCK_EVERY).await;
-            if let Err(error) = compare_clocks(&db, clock.as_ref()).await {
-                tracing::warn!(%error, "the database does not tell the time");
-            }
-        }
-    });
-}
-
-/// Learns how far the database's clock is ahead. SQLite has this machine's.
-async fn compare_clocks(db: &Db, clock: &dyn Clock) -> Result<(), sea_orm::DbErr> {
-    if db.backend() == Backend::Sqlite {
-        return Ok(());
-    }
-    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
-    let before = clock.now().millis();
-    let row = db.read().query_one_raw(db.backend().statement(sql, [])).await?;
-    let after = clock.now().millis();
-    let Some(theirs) = row.map(|row| row.try_get_by_index::<i64>(0)).transpose()? else { return Ok(()) };
-    clock.set_offset_ms(clock.offset_ms() + theirs - (before + after) / 2);
-    Ok(())
+    beside.spawn(async move { auth.keep().await });
+    beside.spawn(keep_watch(app.db.clone(), app.clock.clone()));
 }

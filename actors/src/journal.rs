@@ -9,13 +9,14 @@
 use crate::clock::Clock;
 use crate::cluster::Topic;
 use crate::conversation::change::{Change, Done, Written};
-use crate::conversation::store::{self, Committed, Failed};
+use crate::conversation::store::{self, Committed};
 use crate::entry::{Entries, shard_of};
 use crate::limits::Limits;
 use crate::protocol::{Error, ErrorCode, Outcome, Refusal};
+use crate::retry::{Failed, Retries};
 use crate::room::Reply;
 use entities::db::CheckpointMode;
-use entities::{Backend, ConversationId, Db, Role, UserId};
+use entities::{Backend, ConversationId, Db, Role, Trouble, UserId};
 use futures_util::FutureExt;
 use sea_orm::DbErr;
 use std::collections::HashMap;
@@ -181,7 +182,7 @@ impl Lane {
                     match self.transact(&single, false).await {
                         Ok(committed) => drop(self.hand_out(single, committed)),
                         Err(Failed::RolledBack(error)) if !is_about_an_item(&error) => {
-                            // The database is away: nobody waits for it as often as others stand before them.
+                            // The database is in trouble: nobody waits for it as often as others stand before them.
                             single.extend(left.by_ref());
                             self.fail(single, Failed::RolledBack(error));
                         }
@@ -197,17 +198,25 @@ impl Lane {
         }
     }
 
+    /// One transaction, as a whole; again, where it was surely rolled back for what may pass.
     async fn transact(&self, items: &[Item], skip: bool) -> Result<Committed, Failed> {
         let references: Vec<&Item> = items.iter().collect();
-        let started = Instant::now();
-        let result = store::commit(&self.db, self.clock.as_ref(), &self.limits, &references, skip).await;
-        let metrics = self.entries.metrics();
-        metrics.journal_batch.observe(items.len() as f64);
-        metrics.journal_commit.observe(started.elapsed().as_secs_f64());
-        if result.is_err() {
-            metrics.journal_failures.inc();
+        let mut retries = Retries::new(&self.db, self.clock.as_ref());
+        loop {
+            let started = Instant::now();
+            let result = store::commit(&self.db, self.clock.as_ref(), &self.limits, &references, skip).await;
+            let metrics = self.entries.metrics();
+            metrics.journal_batch.observe(items.len() as f64);
+            metrics.journal_commit.observe(started.elapsed().as_secs_f64());
+            match result {
+                Ok(committed) => return Ok(committed),
+                Err(Failed::RolledBack(error)) if retries.again(&error).await => metrics.journal_retries.inc(),
+                Err(failed) => {
+                    metrics.journal_failures.inc();
+                    return Err(failed);
+                }
+            };
         }
-        result
     }
 
     fn fail(&self, items: Vec<Item>, failed: Failed) {
@@ -253,9 +262,9 @@ impl Lane {
     }
 }
 
-/// Whether a statement failed for what it said, and not because the database is away.
+/// Whether a statement failed for what it said, and not because the database is in trouble.
 fn is_about_an_item(error: &DbErr) -> bool {
-    !matches!(error, DbErr::Conn(_) | DbErr::ConnectionAcquire(_))
+    Trouble::of(error) == Trouble::Statement
 }
 
 /// Keeps SQLite's log short beside the commits, and the outbox no longer than it is wanted.

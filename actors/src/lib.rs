@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod outbox;
 pub mod presence;
 pub mod protocol;
+pub mod retry;
 pub mod room;
 pub mod session;
 pub mod sockets;

@@ -26,6 +26,10 @@ pub struct Metrics {
     pub journal_commit: Histogram,
     /// Transactions whose items had to be tried one by one, or whose outcome is unknown.
     pub journal_failures: Counter,
+    /// Transactions that were rolled back and tried again as a whole.
+    pub journal_retries: Counter,
+    /// Pages of history that came from a replica.
+    pub replica_pages: Counter,
     /// Topics that were behind the rows and were mended.
     pub mended: Counter,
     /// Hellos answered with `ready`.
@@ -44,6 +48,8 @@ impl Default for Metrics {
             journal_batch: Histogram::new(exponential_buckets(1.0, 2.0, 10)),
             journal_commit: Histogram::new(exponential_buckets(0.0005, 2.0, 14)),
             journal_failures: Counter::default(),
+            journal_retries: Counter::default(),
+            replica_pages: Counter::default(),
             mended: Counter::default(),
             readies: Counter::default(),
         }
@@ -67,6 +73,8 @@ impl Metrics {
             self.journal_commit.clone(),
         );
         registry.register("journal_failures", "Transactions that failed as a whole", self.journal_failures.clone());
+        registry.register("journal_retries", "Transactions that were tried again", self.journal_retries.clone());
+        registry.register("replica_pages", "Pages of history from a replica", self.replica_pages.clone());
         registry.register("mended", "Topics that were behind the rows and were mended", self.mended.clone());
         registry.register("hellos", "Hellos answered with ready", self.readies.clone());
     }

@@ -2,29 +2,40 @@
 //!
 //! Never here: a query on a table, or the schema.
 
+mod options;
+mod postgres;
+mod reader;
+mod refusal;
+mod replicas;
+mod sql;
+mod sqlite;
+mod standing;
+mod trouble;
+
+pub use options::Options;
+pub use reader::Reader;
+pub use refusal::Refusal;
+pub use sql::{parameter, parameters, values_list};
+pub use sqlite::{Checkpoint, CheckpointMode};
+pub use standing::Standing;
+pub use trouble::Trouble;
+
+use postgres::Server;
+use replicas::Replicas;
 use sea_orm::sqlx;
-use sea_orm::sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sea_orm::sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sea_orm::sqlx::{ConnectOptions as _, Connection as _};
 use sea_orm::{
     AccessMode, ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, IsolationLevel, RuntimeErr,
     SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait,
 };
-use std::path::{Path, PathBuf};
+use standing::Signs;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Above the some fifty shapes of statement that the node has, times the sizes that a batch comes in.
 const STATEMENT_CACHE: usize = 512;
-/// How long SQLite waits for another process that holds a lock.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a checkpoint waits for readers: commits wait behind it, and it can be had again.
-const CHECKPOINT_BUSY_TIMEOUT: Duration = Duration::from_millis(100);
-/// How long a PostgreSQL statement waits for a row that another one holds.
-const LOCK_TIMEOUT: &str = "1s";
-/// How long a stopped process may hold rows on PostgreSQL.
-const IDLE_IN_TRANSACTION_TIMEOUT: &str = "2s";
-/// A connection to PostgreSQL that was idle for longer is tried before it is used.
-const PING_AFTER_IDLE: Duration = Duration::from_secs(15);
+/// How much longer than its own limit a server may be silent about a statement.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// Which database it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,58 +70,6 @@ impl From<Backend> for DbBackend {
     }
 }
 
-/// How to open the database. It has no `Debug`: the URL may hold a password.
-#[derive(Clone)]
-pub struct Options {
-    /// `sqlite://path/to/file` or `postgres://user:password@host/name`.
-    pub url: String,
-    /// PostgreSQL: connections at most. SQLite: readers at most, besides the one writer.
-    pub max_connections: u32,
-    /// How long to wait for a free connection.
-    pub acquire_timeout: Duration,
-    /// PostgreSQL gives up a statement after this.
-    pub statement_timeout: Duration,
-    /// SQLite: the length at which the write-ahead log is to be restarted. A log that was restarted is cut to it, so
-    /// `Db::wal_bytes` is above it only while the live log is.
-    pub wal_limit_bytes: u64,
-    /// SQLite: the writer's page cache.
-    pub cache_bytes: u64,
-}
-
-impl Options {
-    /// 8 connections; 5 s for one, 10 s for a statement; 64 MiB of log and of cache.
-    pub fn new(url: impl Into<String>) -> Self {
-        Self {
-            url: url.into(),
-            max_connections: 8,
-            acquire_timeout: Duration::from_secs(5),
-            statement_timeout: Duration::from_secs(10),
-            wal_limit_bytes: 64 << 20,
-            cache_bytes: 64 << 20,
-        }
-    }
-}
-
-/// How hard a checkpoint tries.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CheckpointMode {
-    /// Copy what can be copied; nobody waits.
-    Passive,
-    /// Copy everything and let the next commit begin the log anew. Writers wait; for readers it waits 100 ms at most.
-    Restart,
-}
-
-/// What a checkpoint did. All zero on PostgreSQL, which makes its own.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// It gave way to a reader or writer before it was done.
-    pub busy: bool,
-    /// Pages in the log.
-    pub wal_pages: u64,
-    /// Those of them that are in the database file by now.
-    pub copied_pages: u64,
-}
-
 /// The open database. A clone shares the connections.
 ///
 /// # Why SQLite has one writer
@@ -119,118 +78,83 @@ pub struct Checkpoint {
 #[derive(Clone)]
 pub struct Db {
     write: DatabaseConnection,
-    read: DatabaseConnection,
+    read: Reader,
     backend: Backend,
-    /// SQLite only: a connection for checkpoints, so that a passive one runs beside the commits, and the log's path.
-    wal: Option<(DatabaseConnection, PathBuf)>,
+    log: Option<sqlite::Log>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    signs: Arc<Signs>,
+    server: Option<Server>,
+    replicas: Replicas,
+    retries: (u32, Duration),
+    /// How long a server may be silent, where there is a network in between.
+    patience: Option<Duration>,
 }
 
 impl Db {
     /// Opens the database; SQLite's file and its folder are made if they are missing. Migrates nothing.
     ///
     /// # Errors
-    /// `DbErr::Conn` if the URL names neither database, or nobody answers there.
-    pub async fn open(options: &Options) -> Result<Self, DbErr> {
+    /// If the URL names neither database, nobody answers there, or who answers cannot be a node's database.
+    pub async fn open(options: &Options) -> Result<Self, Refusal> {
         if let Some(path) = options.url.strip_prefix("sqlite://") {
             Self::open_sqlite(options, Path::new(path)).await
         } else if options.url.starts_with("postgres://") || options.url.starts_with("postgresql://") {
             Self::open_postgres(options).await
         } else {
-            Err(refused("the database's URL must begin with sqlite:// or postgres://"))
+            Err(Refusal::new("it must begin with sqlite:// or postgres://"))
         }
     }
 
-    async fn open_sqlite(options: &Options, path: &Path) -> Result<Self, DbErr> {
-        if path.file_name().is_none() || path == Path::new(":memory:") {
-            return Err(refused("the database's URL must name a file: sqlite://path/to/file"));
-        }
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(|err| connection_error(err.into()))?;
-        }
-        let shared = SqliteConnectOptions::new()
-            .filename(path)
-            .foreign_keys(false)
-            .busy_timeout(BUSY_TIMEOUT)
-            .statement_cache_capacity(STATEMENT_CACHE)
-            .pragma("temp_store", "memory")
-            .disable_statement_logging();
-        let writer = shared
-            .clone()
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .pragma("wal_autocheckpoint", "0")
-            .pragma("journal_size_limit", options.wal_limit_bytes.to_string())
-            .pragma("cache_size", format!("-{}", options.cache_bytes / 1024));
-        // Not read-only: that one could not checkpoint. The journal mode is in the file by the time that it opens.
-        let checkpointer = shared
-            .clone()
-            .synchronous(SqliteSynchronous::Full)
-            .pragma("wal_autocheckpoint", "0")
-            .busy_timeout(CHECKPOINT_BUSY_TIMEOUT);
-        let reader = shared.read_only(true);
-
-        // A connection's caches are worth keeping, and a file does not hang up: they live as long as the pool.
-        let pool = |size: u32| {
-            SqlitePoolOptions::new()
-                .max_connections(size)
-                .acquire_timeout(options.acquire_timeout)
-                .idle_timeout(None)
-                .max_lifetime(None)
-                .test_before_acquire(false)
-        };
-        let write = pool(1).connect_with(writer).await.map_err(connection_error)?;
-        let read = pool(options.max_connections.max(1)).connect_with(reader).await.map_err(connection_error)?;
-        let checkpoints = pool(1).connect_lazy_with(checkpointer);
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
+    async fn open_sqlite(options: &Options, path: &Path) -> Result<Self, Refusal> {
+        let file = sqlite::open(options, path).await?;
+        let signs = Arc::new(Signs::new());
         Ok(Self {
-            write: write.into(),
-            read: read.into(),
+            write: file.write.into(),
+            read: Reader::new(file.read.into(), &signs, None),
             backend: Backend::Sqlite,
-            wal: Some((checkpoints.into(), log.into())),
+            log: Some(file.log),
+            shared: Arc::new(Shared {
+                signs,
+                server: None,
+                replicas: Replicas::new(&Options { replicas: Vec::new(), ..options.clone() })?,
+                retries: (options.retries, options.retry_within),
+                patience: None,
+            }),
         })
     }
 
-    async fn open_postgres(options: &Options) -> Result<Self, DbErr> {
-        let connect = options
-            .url
-            .parse::<PgConnectOptions>()
-            .map_err(connection_error)?
-            .statement_cache_capacity(STATEMENT_CACHE)
-            .options([
-                ("lock_timeout", LOCK_TIMEOUT.to_owned()),
-                ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT.to_owned()),
-                ("statement_timeout", options.statement_timeout.as_millis().to_string()),
-            ])
-            .disable_statement_logging();
-        let pool = PgPoolOptions::new()
-            .max_connections(options.max_connections.max(1))
-            .acquire_timeout(options.acquire_timeout)
-            .test_before_acquire(false)
-            .before_acquire(|connection, state| {
-                Box::pin(async move {
-                    if state.idle_for > PING_AFTER_IDLE {
-                        connection.ping().await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .connect_with(connect)
-            .await
-            .map_err(connection_error)?;
-        let connection = DatabaseConnection::from(pool);
-        Ok(Self { write: connection.clone(), read: connection, backend: Backend::Postgres, wal: None })
+    async fn open_postgres(options: &Options) -> Result<Self, Refusal> {
+        let connect = postgres::connect_options(options, &options.url)?;
+        let replicas = Replicas::new(options)?;
+        let server = Server::meet(connect.clone(), options.acquire_timeout).await?;
+        let signs = Arc::new(Signs::new());
+        let write = DatabaseConnection::from(postgres::pool(options, connect, &signs));
+        let patience = Some(options.acquire_timeout + options.statement_timeout + SILENCE);
+        Ok(Self {
+            read: Reader::new(write.clone(), &signs, patience),
+            write,
+            backend: Backend::Postgres,
+            log: None,
+            shared: Arc::new(Shared {
+                signs,
+                server: Some(server),
+                replicas,
+                retries: (options.retries, options.retry_within),
+                patience,
+            }),
+        })
     }
 
-    /// Where to write, and to read what one has just written. On SQLite one connection: for several statements that
-    /// belong together, `begin_write`.
+    /// Where to write. On SQLite one connection: for several statements that belong together, `begin_write`.
     pub fn write(&self) -> &DatabaseConnection {
         &self.write
     }
 
     /// Where to read. On SQLite a write there fails. It sees everything that was committed before it began.
-    pub fn read(&self) -> &DatabaseConnection {
+    pub fn read(&self) -> &Reader {
         &self.read
     }
 
@@ -242,40 +166,114 @@ impl Db {
     /// A transaction that will write. On SQLite it has the write lock from its beginning (`BEGIN IMMEDIATE`), so it
     /// never fails half-way because another one wrote.
     pub async fn begin_write(&self) -> Result<DatabaseTransaction, DbErr> {
-        let options = TransactionOptions {
+        let options = || TransactionOptions {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        self.write.begin_with_options(options).await
+        self.begin(&self.write, options).await
     }
 
     /// A transaction whose reads all see one and the same moment.
     pub async fn begin_read(&self) -> Result<DatabaseTransaction, DbErr> {
-        let options = match self.backend {
-            Backend::Sqlite => TransactionOptions::default(),
-            Backend::Postgres => TransactionOptions {
-                isolation_level: Some(IsolationLevel::RepeatableRead),
-                access_mode: Some(AccessMode::ReadOnly),
-                ..TransactionOptions::default()
-            },
-        };
-        self.read.begin_with_options(options).await
+        self.begin(&self.read.connection, || reading(self.backend)).await
     }
 
-    /// Whether the database answers, on the reading and on the writing side.
-    pub async fn ping(&self) -> Result<(), DbErr> {
-        self.read.ping().await?;
-        if self.backend == Backend::Sqlite {
-            self.write.ping().await?;
+    /// The same on a replica, if there is one that is near. What it shows is of one moment, but that may have passed.
+    pub async fn begin_replica_read(&self) -> Option<DatabaseTransaction> {
+        let replica = self.shared.replicas.pick()?;
+        let begun = self.heard(replica.connection.begin_with_options(reading(self.backend))).await;
+        begun.inspect_err(|error| replica.failed(error)).ok()
+    }
+
+    /// Begins; on another connection where the first one was dead, for nothing was done on it.
+    async fn begin(
+        &self,
+        connection: &DatabaseConnection,
+        options: impl Fn() -> TransactionOptions,
+    ) -> Result<DatabaseTransaction, DbErr> {
+        match self.heard(connection.begin_with_options(options())).await {
+            Err(error) if self.backend == Backend::Postgres && self.note(&error) == Trouble::Lost => {
+                self.heard(connection.begin_with_options(options())).await
+            }
+            begun => begun,
         }
-        Ok(())
+    }
+
+    /// Awaits what the database answers, but not for ever: a server that has vanished from the network does not say
+    /// so. Whoever gives up drops the connection too.
+    pub async fn heard<T>(&self, answer: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+        match self.shared.patience {
+            Some(patience) => reader::heard(patience, answer).await,
+            None => answer.await,
+        }
+    }
+
+    /// Learns from an error that a write met; gives what it means.
+    pub fn note(&self, error: &DbErr) -> Trouble {
+        self.shared.signs.note(error)
+    }
+
+    /// Learns that a write was committed.
+    pub fn wrote(&self) {
+        self.shared.signs.wrote();
+    }
+
+    /// How often, and for how long, a transaction that was surely rolled back is tried again at most.
+    pub fn retries(&self) -> (u32, Duration) {
+        self.shared.retries
+    }
+
+    /// Whether the database answers, and how it is if it does.
+    pub async fn examine(&self) -> Result<Standing, DbErr> {
+        let Shared { server, signs, .. } = &*self.shared;
+        match server {
+            Some(server) => drop(self.look(server).await?),
+            None => {
+                self.read.connection.ping().await?;
+                self.write.ping().await?;
+            }
+        }
+        Ok(signs.standing())
+    }
+
+    /// Looks after what errors do not show: whether a server that only read writes again, and how near its replicas
+    /// are. To be called every second.
+    pub async fn watch(&self) {
+        let Shared { server, signs, replicas, .. } = &*self.shared;
+        let Some(server) = server else { return };
+        if signs.is_read_only() || !replicas.is_empty() {
+            // While the primary is silent nothing is written, and what a replica had to reach stays as it was.
+            let written_to = self.look(server).await.ok().flatten();
+            replicas.look(written_to).await;
+        }
+    }
+
+    /// Looks how the primary is; gives how far its log is written.
+    async fn look(&self, server: &Server) -> Result<Option<String>, DbErr> {
+        let signs = &self.shared.signs;
+        let was_read_only = signs.is_read_only();
+        let looks = server.look(was_read_only).await.map_err(connection_error)?;
+        if looks.reads_only {
+            signs.reads_only();
+        } else if was_read_only {
+            // Sessions that began meanwhile only read, and those from before may be with a server that was replaced.
+            signs.distrust();
+            signs.wrote();
+        }
+        Ok(looks.written_to)
+    }
+
+    /// How many replicas there are, and how many of them may be read from.
+    pub fn replicas(&self) -> (usize, usize) {
+        self.shared.replicas.count()
     }
 
     /// How many connections are open.
     pub fn pool_size(&self) -> u32 {
         match self.backend {
             Backend::Sqlite => {
-                self.write.get_sqlite_connection_pool().size() + self.read.get_sqlite_connection_pool().size()
+                self.write.get_sqlite_connection_pool().size()
+                    + self.read.connection.get_sqlite_connection_pool().size()
             }
             Backend::Postgres => self.write.get_postgres_connection_pool().size(),
         }
@@ -285,7 +283,8 @@ impl Db {
     pub fn pool_idle(&self) -> usize {
         match self.backend {
             Backend::Sqlite => {
-                self.write.get_sqlite_connection_pool().num_idle() + self.read.get_sqlite_connection_pool().num_idle()
+                self.write.get_sqlite_connection_pool().num_idle()
+                    + self.read.connection.get_sqlite_connection_pool().num_idle()
             }
             Backend::Postgres => self.write.get_postgres_connection_pool().num_idle(),
         }
@@ -295,112 +294,45 @@ impl Db {
     ///
     /// A passive one runs beside the commits. A restart belongs between two of them.
     pub async fn checkpoint(&self, mode: CheckpointMode) -> Result<Checkpoint, DbErr> {
-        let Some((connection, _)) = &self.wal else {
-            return Ok(Checkpoint::default());
-        };
-        let sql = match mode {
-            CheckpointMode::Passive => "PRAGMA wal_checkpoint(PASSIVE)",
-            CheckpointMode::Restart => "PRAGMA wal_checkpoint(RESTART)",
-        };
-        let row = connection.query_one_raw(Statement::from_string(DbBackend::Sqlite, sql)).await?;
-        let row = row.ok_or_else(|| DbErr::RecordNotFound(sql.to_owned()))?;
-        // SQLite answers -1 where it knows no number.
-        let pages = |index| row.try_get_by_index::<i64>(index).map(|pages| u64::try_from(pages).unwrap_or(0));
-        Ok(Checkpoint { busy: pages(0)? != 0, wal_pages: pages(1)?, copied_pages: pages(2)? })
+        match &self.log {
+            Some(log) => log.checkpoint(mode).await,
+            None => Ok(Checkpoint::default()),
+        }
     }
 
     /// The length of SQLite's write-ahead log in bytes; 0 on PostgreSQL. One look at the folder, no query.
     ///
     /// A restart lets it shrink to `Options::wal_limit_bytes` with the next commit, not at once.
     pub fn wal_bytes(&self) -> u64 {
-        // Only ever `stat`: to open and close one of SQLite's files would drop the locks that this process has on it.
-        let length = |log: &Path| std::fs::metadata(log).map_or(0, |file| file.len());
-        self.wal.as_ref().map_or(0, |(_, log)| length(log))
+        self.log.as_ref().map_or(0, sqlite::Log::bytes)
     }
 
     /// Closes every connection, after what they are at. SQLite's writer is the last: it empties the log.
     pub async fn close(&self) -> Result<(), DbErr> {
-        self.read.close_by_ref().await?;
-        if let Some((connection, _)) = &self.wal {
-            connection.close_by_ref().await?;
+        if let Some(server) = &self.shared.server {
+            server.close().await;
+        }
+        self.shared.replicas.close().await;
+        self.read.connection.close_by_ref().await?;
+        if let Some(log) = &self.log {
+            log.connection.close_by_ref().await?;
         }
         self.write.close_by_ref().await
     }
 }
 
-/// The parameter of this number (from 1): `$3::uuid` on PostgreSQL, `?` on SQLite. An empty cast is none.
-///
-/// SQLite numbers by position, so values must be bound in the order in which their parameters stand in the text.
-pub fn parameter(backend: Backend, number: usize, cast: &str) -> String {
-    let mut sql = String::new();
-    push_parameter(&mut sql, backend, number, cast);
-    sql
-}
-
-/// `count` parameters from `first` on, for an `IN (...)`: `$1::uuid,$2::uuid` or `?,?`.
-pub fn parameters(backend: Backend, first: usize, count: usize, cast: &str) -> String {
-    let mut sql = String::with_capacity(count * (cast.len() + 8));
-    for number in first..first + count {
-        if number > first {
-            sql.push(',');
-        }
-        push_parameter(&mut sql, backend, number, cast);
-    }
-    sql
-}
-
-/// The rows of a `VALUES`, their parameters numbered from `first` on, one column for each of `casts`:
-/// `($1::uuid,$2::bigint),($3::uuid,$4::bigint)` or `(?,?),(?,?)`.
-pub fn values_list(backend: Backend, first: usize, rows: usize, casts: &[&str]) -> String {
-    let mut sql = String::with_capacity(rows * casts.len() * 16);
-    let mut number = first;
-    for row in 0..rows {
-        sql.push_str(if row == 0 { "(" } else { ",(" });
-        for (column, cast) in casts.iter().enumerate() {
-            if column > 0 {
-                sql.push(',');
-            }
-            push_parameter(&mut sql, backend, number, cast);
-            number += 1;
-        }
-        sql.push(')');
-    }
-    sql
-}
-
-fn push_parameter(sql: &mut String, backend: Backend, number: usize, cast: &str) {
+/// A transaction whose reads all see one and the same moment.
+fn reading(backend: Backend) -> TransactionOptions {
     match backend {
-        Backend::Sqlite => sql.push('?'),
-        Backend::Postgres => {
-            sql.push('$');
-            sql.push_str(&number.to_string());
-            if !cast.is_empty() {
-                sql.push_str("::");
-                sql.push_str(cast);
-            }
-        }
+        Backend::Sqlite => TransactionOptions::default(),
+        Backend::Postgres => TransactionOptions {
+            isolation_level: Some(IsolationLevel::RepeatableRead),
+            access_mode: Some(AccessMode::ReadOnly),
+            ..TransactionOptions::default()
+        },
     }
 }
 
-fn connection_error(err: sqlx::Error) -> DbErr {
-    DbErr::Conn(RuntimeErr::SqlxError(err.into()))
-}
-
-fn refused(reason: &str) -> DbErr {
-    DbErr::Conn(RuntimeErr::Internal(reason.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn parameters_are_numbered_on_postgres_only() {
-        let casts = ["uuid", "", "bigint"];
-        assert_eq!(values_list(Backend::Postgres, 2, 2, &casts), "($2::uuid,$3,$4::bigint),($5::uuid,$6,$7::bigint)");
-        assert_eq!(values_list(Backend::Sqlite, 2, 2, &casts), "(?,?,?),(?,?,?)");
-        assert_eq!(parameters(Backend::Postgres, 3, 2, "uuid"), "$3::uuid,$4::uuid");
-        assert_eq!(parameters(Backend::Sqlite, 3, 2, "uuid"), "?,?");
-        assert_eq!(parameter(Backend::Postgres, 1, "text"), "$1::text");
-    }
+fn connection_error(error: sqlx::Error) -> DbErr {
+    DbErr::Conn(RuntimeErr::SqlxError(error.into()))
 }

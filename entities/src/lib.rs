@@ -20,7 +20,7 @@ pub mod user;
 pub mod user_role;
 
 pub use conversation::ConversationKind;
-pub use db::{Backend, Checkpoint, CheckpointMode, Db, Options};
+pub use db::{Backend, Checkpoint, CheckpointMode, Db, Options, Standing, Trouble};
 pub use ids::{AuditEventId, ConversationId, MessageId, SessionId, UserId};
 pub use message::MessageKind;
 pub use participant::Role;

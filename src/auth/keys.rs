@@ -8,6 +8,7 @@
 use super::secrets::{SIGNING_KEYS, Secrets};
 use actors::clock::Clock;
 use actors::protocol::{Fault, Outcome};
+use actors::retry::transact;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -158,18 +159,19 @@ impl Keys {
     /// # Why under a lock
     /// Of two nodes that start at once, each would sign with its own pair before it knew the other's.
     async fn make_the_first(&self) -> Outcome<()> {
-        let transaction = self.db.begin_write().await?;
-        if self.db.backend() == Backend::Postgres {
-            let lock = Backend::Postgres.statement("SELECT pg_advisory_xact_lock($1)", [LOCK_KEY.into()]);
-            transaction.execute_raw(lock).await?;
-        }
-        let now = self.clock.now();
-        if signing_key::accepted_at(now).one(&transaction).await?.is_none() {
-            let row = self.generate(now)?;
-            signing_key::Entity::insert(row.into_active_model()).exec_without_returning(&transaction).await?;
-        }
-        transaction.commit().await?;
-        Ok(())
+        transact(&self.db, &*self.clock, async |transaction| {
+            if self.db.backend() == Backend::Postgres {
+                let lock = Backend::Postgres.statement("SELECT pg_advisory_xact_lock($1)", [LOCK_KEY.into()]);
+                transaction.execute_raw(lock).await?;
+            }
+            let now = self.clock.now();
+            if signing_key::accepted_at(now).one(transaction).await?.is_none() {
+                let row = self.generate(now)?;
+                signing_key::Entity::insert(row.into_active_model()).exec_without_returning(transaction).await?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     fn generate(&self, now: Timestamp) -> Outcome<signing_key::Model> {

@@ -6,6 +6,7 @@ use crate::config;
 use actors::clock::Clock;
 use actors::protocol::command::OtpPurpose;
 use actors::protocol::{ErrorCode, Fault, Outcome, Refusal, view};
+use actors::retry::transact;
 use async_trait::async_trait;
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
@@ -104,29 +105,30 @@ impl Otp {
 
     /// Takes one code from the number's budget and notes its hash; tells when the next one may be had.
     async fn reserve(&self, phone: &str, purpose: OtpPurpose, id: &[u8; 16], code: &str) -> Outcome<Duration> {
-        let transaction = self.db.begin_write().await?;
-        // On SQLite the transaction has the database to itself already. Rows that are not there yet cannot be locked.
-        if self.db.backend() == Backend::Postgres {
-            let lock = Backend::Postgres.statement("SELECT pg_advisory_xact_lock($1)", [lock_key(phone).into()]);
-            transaction.execute_raw(lock).await?;
-        }
-        let now = self.clock.now();
-        let mut sent = self.sent(&transaction, phone, now).await?;
-        self.budget.allows(&sent, now).map_err(|wait| Refusal::new(ErrorCode::AuthOtpBudget).after(wait))?;
-        let row = otp_verification::ActiveModel {
-            id: Set(id.to_vec()),
-            phone: Set(phone.to_owned()),
-            purpose: Set(name(purpose).to_owned()),
-            code_hash: Set(hmac::sign(&self.key, &bound(purpose, id, code)).as_ref().to_vec()),
-            tries: Set(0),
-            created_at: Set(now),
-            expires_at: Set(now.plus(self.ttl)),
-            consumed_at: Set(None),
-        };
-        otp_verification::Entity::insert(row).exec_without_returning(&transaction).await?;
-        transaction.commit().await?;
-        sent.insert(0, now);
-        Ok(self.budget.allows(&sent, now).err().unwrap_or_default())
+        transact(&self.db, &*self.clock, async |transaction| {
+            // On SQLite the transaction has the database to itself already. Rows that are not there yet cannot be locked.
+            if self.db.backend() == Backend::Postgres {
+                let lock = Backend::Postgres.statement("SELECT pg_advisory_xact_lock($1)", [lock_key(phone).into()]);
+                transaction.execute_raw(lock).await?;
+            }
+            let now = self.clock.now();
+            let mut sent = self.sent(transaction, phone, now).await?;
+            self.budget.allows(&sent, now).map_err(|wait| Refusal::new(ErrorCode::AuthOtpBudget).after(wait))?;
+            let row = otp_verification::ActiveModel {
+                id: Set(id.to_vec()),
+                phone: Set(phone.to_owned()),
+                purpose: Set(name(purpose).to_owned()),
+                code_hash: Set(hmac::sign(&self.key, &bound(purpose, id, code)).as_ref().to_vec()),
+                tries: Set(0),
+                created_at: Set(now),
+                expires_at: Set(now.plus(self.ttl)),
+                consumed_at: Set(None),
+            };
+            otp_verification::Entity::insert(row).exec_without_returning(transaction).await?;
+            sent.insert(0, now);
+            Ok(self.budget.allows(&sent, now).err().unwrap_or_default())
+        })
+        .await
     }
 
     /// When codes were sent to a number, the last day, the newest first.
@@ -157,11 +159,13 @@ impl Otp {
             .and(columns.consumed_at.is_null())
             .and(columns.expires_at.gt(now))
             .and(columns.tries.lt(self.tries));
-        let counted = otp_verification::Entity::update_many()
-            .col_expr(otp_verification::Column::Tries, columns.tries.add(1))
-            .filter(open)
-            .exec_with_returning(self.db.write())
-            .await?;
+        let counted = transact(&self.db, &*self.clock, async |transaction| {
+            let counting = otp_verification::Entity::update_many()
+                .col_expr(otp_verification::Column::Tries, columns.tries.add(1))
+                .filter(open.clone());
+            Ok(counting.exec_with_returning(transaction).await?)
+        });
+        let counted = counted.await?;
         let Some(row) = counted.into_iter().next() else {
             return Err(self.why_not(&id, purpose, now).await?.into());
         };

@@ -10,6 +10,7 @@ use super::{audit, sessions};
 use crate::config;
 use actors::clock::Clock;
 use actors::protocol::{ErrorCode, Outcome};
+use actors::retry::transact;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -121,31 +122,31 @@ impl Refresh {
         let hash = hash(token);
         // Strangers' tokens are told off without a transaction.
         let session = self.session_of(token).await?.ok_or(ErrorCode::AuthRefreshInvalid)?;
-        let transaction = self.db.begin_write().await?;
-        // Whatever happens to a family happens one after the other.
-        let family = session::by_id(session).lock_exclusive().one(&transaction).await?;
-        let family = family.ok_or(ErrorCode::AuthRefreshInvalid)?;
-        let now = self.clock.now();
-        let evidence = evidence(&transaction, &hash, &family).await?.ok_or(ErrorCode::AuthRefreshInvalid)?;
-        match evidence.verdict(now, self.grace) {
-            Verdict::Over => return Err(ErrorCode::AuthRefreshInvalid.into()),
-            Verdict::Ended => return Err(ErrorCode::AuthSessionRevoked.into()),
-            Verdict::Reused => {
-                self.end(&transaction, &family, address).await?;
-                transaction.commit().await?;
-                return Ok(Spending::Reused { user: family.user_id, session });
-            }
-            Verdict::Spend => {
-                if !spend_once(&transaction, &hash, now).await? {
-                    return Err(ErrorCode::ServerUnavailable.into());
+        transact(&self.db, &*self.clock, async |transaction| {
+            // Whatever happens to a family happens one after the other.
+            let family = session::by_id(session).lock_exclusive().one(transaction).await?;
+            let family = family.ok_or(ErrorCode::AuthRefreshInvalid)?;
+            let now = self.clock.now();
+            let evidence = evidence(transaction, &hash, &family).await?.ok_or(ErrorCode::AuthRefreshInvalid)?;
+            match evidence.verdict(now, self.grace) {
+                Verdict::Over => return Err(ErrorCode::AuthRefreshInvalid.into()),
+                Verdict::Ended => return Err(ErrorCode::AuthSessionRevoked.into()),
+                Verdict::Reused => {
+                    self.end(transaction, &family, address).await?;
+                    return Ok(Spending::Reused { user: family.user_id, session });
                 }
+                Verdict::Spend => {
+                    if !spend_once(transaction, &hash, now).await? {
+                        return Err(ErrorCode::ServerUnavailable.into());
+                    }
+                }
+                Verdict::Again => {}
             }
-            Verdict::Again => {}
-        }
-        let token = self.insert(&transaction, session, Some(hash)).await?;
-        sessions::touch(&transaction, session, now).await?;
-        transaction.commit().await?;
-        Ok(Spending::Next { user: family.user_id, session, token })
+            let token = self.insert(transaction, session, Some(hash.clone())).await?;
+            sessions::touch(transaction, session, now).await?;
+            Ok(Spending::Next { user: family.user_id, session, token })
+        })
+        .await
     }
 
     /// Which session a token was given to, if it is one of ours.

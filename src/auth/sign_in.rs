@@ -4,6 +4,7 @@
 use super::{Auth, audit, sessions};
 use actors::protocol::command::{OtpPurpose, VerifyOtp};
 use actors::protocol::{Fault, Outcome, view};
+use actors::retry::transact;
 use entities::{SessionId, Timestamp, UserId, session, user};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel};
 use serde_json::json;
@@ -16,24 +17,26 @@ impl Auth {
     /// Those of `Otp::attempt`; a fault of the database.
     pub async fn sign_in(&self, command: VerifyOtp, address: Option<IpAddr>) -> Outcome<view::SignedIn> {
         let passed = self.otp.attempt(&command.verification_id, &command.code, OtpPurpose::SignIn).await?;
-        let now = self.clock.now();
-        let transaction = self.db.begin_write().await?;
-        self.otp.consume(&transaction, &passed).await?;
-        let (user, is_new_user) = self.find_or_create(&transaction, &passed.phone, now).await?;
-        let session = self.clock.session_id();
         let device = command.device.unwrap_or_default();
-        let beginning = sessions::Beginning { session, user: user.id, device, address, at: now };
-        sessions::begin(&transaction, beginning).await?;
-        let refresh_token = self.refresh.first(&transaction, session).await?;
-        let event = audit::Event {
-            kind: "signed_in",
-            user: Some(user.id),
-            session: Some(session),
-            address,
-            detail: json!({ "isNewUser": is_new_user }),
-        };
-        audit::record(&transaction, &*self.clock, event).await?;
-        transaction.commit().await?;
+        let signed_in = transact(&self.db, &*self.clock, async |transaction| {
+            let now = self.clock.now();
+            self.otp.consume(transaction, &passed).await?;
+            let (user, is_new_user) = self.find_or_create(transaction, &passed.phone, now).await?;
+            let session = self.clock.session_id();
+            let beginning = sessions::Beginning { session, user: user.id, device: device.clone(), address, at: now };
+            sessions::begin(transaction, beginning).await?;
+            let refresh_token = self.refresh.first(transaction, session).await?;
+            let event = audit::Event {
+                kind: "signed_in",
+                user: Some(user.id),
+                session: Some(session),
+                address,
+                detail: json!({ "isNewUser": is_new_user }),
+            };
+            audit::record(transaction, &*self.clock, event).await?;
+            Ok((user, is_new_user, session, refresh_token))
+        });
+        let (user, is_new_user, session, refresh_token) = signed_in.await?;
         let tokens = self.pair(user.id, session, refresh_token)?;
         let viewer = user.id;
         Ok(view::SignedIn { tokens, user: view::User::from_row(user, viewer), is_new_user })
@@ -44,21 +47,22 @@ impl Auth {
     /// # Errors
     /// A fault of the database.
     pub async fn sign_out(&self, session: SessionId, address: Option<IpAddr>) -> Outcome<Option<UserId>> {
-        let transaction = self.db.begin_write().await?;
-        let Some(row) = session::by_id(session).one(&transaction).await? else { return Ok(None) };
-        if !sessions::revoke(&transaction, session, "signed_out", self.clock.now()).await? {
-            return Ok(None);
-        }
-        let event = audit::Event {
-            kind: "signed_out",
-            user: Some(row.user_id),
-            session: Some(session),
-            address,
-            ..audit::Event::default()
-        };
-        audit::record(&transaction, &*self.clock, event).await?;
-        transaction.commit().await?;
-        Ok(Some(row.user_id))
+        transact(&self.db, &*self.clock, async |transaction| {
+            let Some(row) = session::by_id(session).one(transaction).await? else { return Ok(None) };
+            if !sessions::revoke(transaction, session, "signed_out", self.clock.now()).await? {
+                return Ok(None);
+            }
+            let event = audit::Event {
+                kind: "signed_out",
+                user: Some(row.user_id),
+                session: Some(session),
+                address,
+                ..audit::Event::default()
+            };
+            audit::record(transaction, &*self.clock, event).await?;
+            Ok(Some(row.user_id))
+        })
+        .await
     }
 
     /// # Why the row decides who is new

@@ -2,7 +2,7 @@
 //! Never a correction: a wrong value is named, not replaced.
 
 use super::layers::ConfigError;
-use super::values::duration;
+use super::values::{DatabaseUrl, duration};
 use super::{ClusterKind, Config, Profile, SmsProvider};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -72,6 +72,10 @@ impl Config {
         within(wrong, "gateway.body_bytes", self.gateway.body_bytes, 16 * KIB..=64 * MIB);
         within(wrong, "database.readers", self.database.readers, 1..=256);
         within(wrong, "database.connections", self.database.connections, 2..=10_000);
+        within(wrong, "database.retries", self.database.retries, 0..=100);
+        if self.database.max_bytes > 0 {
+            within(wrong, "database.max_bytes", self.database.max_bytes, MIB as u64..=1 << 47);
+        }
         within(wrong, "journal.lanes", self.journal.lanes, 1..=64);
         within(wrong, "journal.queue_items", self.journal.queue_items, 1..=MANY);
         within(wrong, "journal.queue_bytes", self.journal.queue_bytes, MIB..=1 << 34);
@@ -105,6 +109,12 @@ impl Config {
         lasts(wrong, "gateway.drain_wait", self.gateway.drain_wait, Duration::ZERO..=10 * MINUTE);
         lasts(wrong, "gateway.shutdown", self.gateway.shutdown, SECOND..=10 * MINUTE);
         lasts(wrong, "database.statement_timeout", database.statement_timeout, SECOND..=10 * MINUTE);
+        lasts(wrong, "database.acquire_timeout", database.acquire_timeout, SECOND / 10..=MINUTE);
+        let statement = database.statement_timeout.max(SECOND);
+        lasts(wrong, "database.lock_timeout", database.lock_timeout, SECOND / 100..=statement);
+        lasts(wrong, "database.idle_in_transaction_timeout", database.idle_in_transaction_timeout, SECOND..=MINUTE);
+        lasts(wrong, "database.retry_within", database.retry_within, Duration::ZERO..=MINUTE);
+        lasts(wrong, "database.replica_lag", database.replica_lag, SECOND..=HOUR);
         lasts(wrong, "journal.outbox_keep", journal.outbox_keep, MINUTE..=30 * DAY);
         lasts(wrong, "rooms.idle", rooms.idle, SECOND..=DAY);
         lasts(wrong, "rooms.gap_wait", rooms.gap_wait, Duration::from_millis(1)..=5 * SECOND);
@@ -145,6 +155,7 @@ impl Config {
         if !url.is_empty() && !known.iter().any(|scheme| url.starts_with(scheme)) {
             wrong.add("database.url", "must begin with sqlite:// or postgres://, or be empty");
         }
+        self.check_replicas(wrong);
         self.check_cluster(wrong);
         if let Err(err) = EnvFilter::builder().parse(&self.log.filter) {
             wrong.add("log.filter", err);
@@ -178,6 +189,18 @@ impl Config {
         }
     }
 
+    fn check_replicas(&self, wrong: &mut ConfigError) {
+        let is_server =
+            |url: &DatabaseUrl| url.expose().starts_with("postgres://") || url.expose().starts_with("postgresql://");
+        let database = &self.database;
+        if !database.replicas.is_empty() && !is_server(&database.url) {
+            wrong.add("database.replicas", "only PostgreSQL has replicas, and database.url names none");
+        }
+        for replica in database.replicas.iter().filter(|url| !is_server(url)) {
+            wrong.add("database.replicas", format!("{} must begin with postgres://", replica.shown()));
+        }
+    }
+
     fn check_production(&self, wrong: &mut ConfigError) {
         for stand_in in self.stand_ins() {
             wrong.add(stand_in.key, format!("a stand-in, which production refuses: {}", stand_in.does));
@@ -187,7 +210,8 @@ impl Config {
             ("database.url", self.database.url.expose()),
             ("cluster.url", self.cluster.url.expose()),
         ];
-        for (key, secret) in secrets {
+        let replicas = self.database.replicas.iter().map(|url| ("database.replicas", url.expose()));
+        for (key, secret) in secrets.into_iter().chain(replicas) {
             if secret.to_lowercase().contains(SHIPPED_SECRET) {
                 wrong.add(key, "a shipped secret, which production refuses");
             }

@@ -5,6 +5,7 @@ use crate::auth::audit;
 use actors::clock::Clock;
 use actors::protocol::command::UpdateProfile;
 use actors::protocol::{Error, ErrorCode, Outcome, check, view};
+use actors::retry::transact;
 use entities::{Db, SessionId, UserId, user, user_role};
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, Set, SqlErr};
 use serde_json::json;
@@ -44,20 +45,21 @@ pub async fn update(db: &Db, clock: &dyn Clock, editor: Editor, command: UpdateP
     }
     let fields = fields(&command);
     let changed = changed(&command)?;
-    let transaction = db.begin_write().await?;
-    let row = write(&transaction, clock, user, changed).await?.ok_or(ErrorCode::UserNotFound)?;
-    if user != editor.user {
-        let event = audit::Event {
-            kind: "profile_updated_by_operator",
-            user: Some(user),
-            session: Some(editor.session),
-            address: editor.address,
-            detail: json!({ "by": editor.user, "fields": fields }),
-        };
-        audit::record(&transaction, clock, event).await?;
-    }
-    transaction.commit().await?;
-    Ok(view::User::from_row(row, editor.user))
+    transact(db, clock, async |transaction| {
+        let row = write(transaction, clock, user, changed.clone()).await?.ok_or(ErrorCode::UserNotFound)?;
+        if user != editor.user {
+            let event = audit::Event {
+                kind: "profile_updated_by_operator",
+                user: Some(user),
+                session: Some(editor.session),
+                address: editor.address,
+                detail: json!({ "by": editor.user, "fields": fields }),
+            };
+            audit::record(transaction, clock, event).await?;
+        }
+        Ok(view::User::from_row(row, editor.user))
+    })
+    .await
 }
 
 /// Whether a user has a role on this node.

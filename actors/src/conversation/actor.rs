@@ -12,7 +12,6 @@ use crate::cluster::{Content, Delivery, EphemeralKey, Part, Topic};
 use crate::entry::Entries;
 use crate::journal::{Item, Journal, Verdict};
 use crate::limits::Limits;
-use crate::protocol::ErrorCode;
 use crate::protocol::event::{self, Event, append_text_frame};
 use crate::room::{Lease, Reply, Room};
 use actix::prelude::*;
@@ -236,10 +235,9 @@ impl ConversationActor {
         }
         // Not known: the rows tell, and nothing is remembered of it.
         let (db, id) = (self.deps.db.clone(), self.id);
-        let looked = async move { super::read::membership(&db, id, actor).await };
+        let looked = async move { super::read::member(&db, id, actor).await };
         context.spawn(looked.into_actor(self).map(move |found, room, context| {
-            let answer = found.and_then(|member| member.ok_or_else(|| ErrorCode::ConversationNotFound.into()));
-            reply.send(answer.map(|member| room.types(actor, typing, member.participant_count, context)));
+            reply.send(found.map(|member| room.types(actor, typing, member.participant_count, context)));
         }));
     }
 

@@ -5,10 +5,11 @@ use super::read::Which;
 use super::store::{insert_participants, participant_values};
 use super::{Conversations, read};
 use crate::protocol::command::CreateConversation;
-use crate::protocol::{ErrorCode, Outcome, Refusal, view};
+use crate::protocol::{Error, ErrorCode, Outcome, Refusal, view};
+use crate::retry::transact;
 use crate::sql::{CHUNK, Table, select_in};
 use entities::{Backend, ConversationId, ConversationKind, Role, UserId, conversation, participant};
-use sea_orm::{ActiveModelTrait, DatabaseTransaction, DbErr, IntoActiveModel, SqlErr};
+use sea_orm::{ActiveModelTrait, DatabaseTransaction, DbErr, IntoActiveModel};
 use std::collections::BTreeSet;
 
 impl Conversations {
@@ -20,21 +21,23 @@ impl Conversations {
         if let Some(id) = self.existing(user, &others, &command, &hash).await? {
             return self.created(user, id, true).await;
         }
-        let transaction = self.db.begin_write().await?;
-        match self.insert(&transaction, user, &others, &command, hash.clone()).await {
+        let opened = transact(&self.db, self.clock.as_ref(), async |transaction| {
+            self.insert(transaction, user, &others, &command, hash.clone()).await
+        });
+        match opened.await {
             Ok((id, members)) => {
-                transaction.commit().await?;
                 members.into_iter().for_each(|member| self.entries.user_changed(member));
                 self.created(user, id, false).await
             }
-            Err(error) => {
-                transaction.rollback().await?;
-                // Another request made it at the same moment: that one is the answer.
-                match (is_conflict(&error), self.existing(user, &others, &command, &hash).await?) {
-                    (true, Some(id)) => self.created(user, id, true).await,
-                    _ => Err(error),
+            // Another request made it at the same moment, or this one did and was not told: that one is the answer.
+            Err(Error::Fault(fault)) => match self.existing(user, &others, &command, &hash).await? {
+                Some(id) => {
+                    others.iter().chain([&user]).for_each(|member| self.entries.user_changed(*member));
+                    self.created(user, id, true).await
                 }
-            }
+                None => Err(fault.into()),
+            },
+            Err(refused) => Err(refused),
         }
     }
 
@@ -182,14 +185,4 @@ async fn raise_users(transaction: &DatabaseTransaction, users: &[UserId]) -> Res
     }
     raised.sort_unstable_by_key(|(user, _)| *user);
     Ok(raised)
-}
-
-fn is_conflict(error: &crate::protocol::Error) -> bool {
-    match error {
-        crate::protocol::Error::Fault(fault) => {
-            let source = std::error::Error::source(fault).and_then(|source| source.downcast_ref::<DbErr>());
-            matches!(source.and_then(DbErr::sql_err), Some(SqlErr::UniqueConstraintViolation(_)))
-        }
-        crate::protocol::Error::Refused(_) => false,
-    }
 }

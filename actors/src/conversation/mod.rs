@@ -26,6 +26,7 @@ use aws_lc_rs::hmac;
 use change::{Change, Done, NewMessage};
 use entities::{ConversationId, Db, MessageId, Timestamp, UserId, message};
 use read::{Span, Which};
+use sea_orm::{DatabaseTransaction, DbErr};
 use std::sync::Arc;
 
 /// Every command about conversations and messages, for all doors.
@@ -118,7 +119,7 @@ impl Conversations {
     /// `messages.get`.
     pub async fn get_message(&self, user: UserId, command: GetMessage) -> Outcome<view::Message> {
         let row = message::by_id(command.message_id).one(self.db.read()).await?.ok_or(ErrorCode::MessageNotFound)?;
-        let member = read::membership(&self.db, row.conversation_id, user).await?;
+        let member = read::membership(self.db.read(), row.conversation_id, user).await?;
         if member.is_none_or(|member| row.seq < member.visible_from_seq) {
             return Err(ErrorCode::MessageNotFound.into());
         }
@@ -127,11 +128,41 @@ impl Conversations {
     }
 
     /// `messages.getByConversation`.
+    ///
+    /// A page may come from a replica that is as far as the primary is with this conversation. So nobody who has heard
+    /// of a change is shown a page without it, and a client that takes the history afresh may go on from the `rev` that
+    /// it was told.
     pub async fn get_by_conversation(&self, user: UserId, command: MessagesByConversation) -> Outcome<view::History> {
-        let member = read::member(&self.db, command.conversation_id, user).await?;
         let limit = check::limit(command.limit)?;
+        if let Some(replica) = self.db.begin_replica_read().await {
+            let known = read::member(&self.db, command.conversation_id, user).await?;
+            let page = self.db.heard(self.page(&replica, user, &command, limit));
+            match page.await {
+                Ok(Some(page)) if page.last_rev >= known.last_rev => {
+                    self.entries.metrics().replica_pages.inc();
+                    return Ok(page);
+                }
+                Ok(_) => {}
+                Err(error) => tracing::debug!(%error, "a replica could not be read; asking the primary"),
+            }
+        }
+        let moment = self.db.begin_read().await?;
+        let page = self.page(&moment, user, &command, limit).await?;
+        page.ok_or_else(|| ErrorCode::ConversationNotFound.into())
+    }
+
+    /// A page of history, the rights to it and its numbers, all of one moment; none to whoever is no member then.
+    async fn page(
+        &self,
+        moment: &DatabaseTransaction,
+        user: UserId,
+        command: &MessagesByConversation,
+        limit: u64,
+    ) -> Result<Option<view::History>, DbErr> {
+        let id = command.conversation_id;
+        let Some(member) = read::membership(moment, id, user).await? else { return Ok(None) };
         let visible = member.visible_from_seq;
-        let page = |span, limit| read::span(self.db.read(), command.conversation_id, visible, span, limit);
+        let page = |span, limit| read::span(moment, id, visible, span, limit);
         let (mut rows, more_before, more_after) = match (command.before_seq, command.after_seq, command.around_seq) {
             (_, Some(seq), _) => {
                 let (rows, more) = page(Span::After(seq), limit).await?;
@@ -154,13 +185,13 @@ impl Conversations {
             }
         };
         let (cut_before, cut_after) = self.cut(&mut rows, command.after_seq.is_some());
-        Ok(view::History {
-            items: read::message_views(self.db.read(), rows, true).await?,
+        Ok(Some(view::History {
+            items: read::message_views(moment, rows, true).await?,
             last_seq: member.last_seq,
             last_rev: member.last_rev,
             more_before: more_before || cut_before,
             more_after: more_after || cut_after,
-        })
+        }))
     }
 
     /// Cuts a page to what a reply may hold, at the end that is farther from what was asked for.

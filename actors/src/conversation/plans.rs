@@ -134,7 +134,7 @@ async fn every_read_finds_its_rows_by_an_index(db: &Db) {
         // It does so by itself; SQLite never does.
         db.write().execute_unprepared("ANALYZE").await.unwrap();
     }
-    let recorder = Recorder { connection: db.read(), asked: Mutex::default() };
+    let recorder = Recorder { connection: db.write(), asked: Mutex::default() };
     let [tea, cake] = [1, 2].map(|number| ConversationId::from_uuid(id(1, number)));
     let user = UserId::from_uuid(id(3, 3));
     let counters = read::counters(&recorder, &[tea, cake]).await.unwrap()[&tea];

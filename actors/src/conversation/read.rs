@@ -42,8 +42,12 @@ pub struct Member {
 }
 
 /// The member's place, if they are one now.
-pub async fn membership(db: &Db, conversation: ConversationId, user: UserId) -> Outcome<Option<Member>> {
-    let backend = db.backend();
+pub async fn membership(
+    connection: &impl ConnectionTrait,
+    conversation: ConversationId,
+    user: UserId,
+) -> Result<Option<Member>, DbErr> {
+    let backend = Backend::of(connection);
     let sql = format!(
         "SELECT c.kind, c.last_seq, c.last_rev, c.participant_count, p.role, p.visible_from_seq \
          FROM participants AS p JOIN conversations AS c ON c.id = p.conversation_id \
@@ -51,7 +55,7 @@ pub async fn membership(db: &Db, conversation: ConversationId, user: UserId) -> 
         parameter(backend, 1, "uuid"),
         parameter(backend, 2, "uuid"),
     );
-    let row = db.read().query_one_raw(backend.statement(sql, [conversation.into(), user.into()])).await?;
+    let row = connection.query_one_raw(backend.statement(sql, [conversation.into(), user.into()])).await?;
     row.map(|row| {
         Ok(Member {
             kind: ConversationKind::try_from_value(&row.try_get_by_index::<String>(0)?)?,
@@ -63,12 +67,11 @@ pub async fn membership(db: &Db, conversation: ConversationId, user: UserId) -> 
         })
     })
     .transpose()
-    .map_err(|error: DbErr| error.into())
 }
 
 /// The member's place, or `conversation.not_found`.
 pub async fn member(db: &Db, conversation: ConversationId, user: UserId) -> Outcome<Member> {
-    membership(db, conversation, user).await?.ok_or_else(|| ErrorCode::ConversationNotFound.into())
+    membership(db.read(), conversation, user).await?.ok_or_else(|| ErrorCode::ConversationNotFound.into())
 }
 
 // --- messages

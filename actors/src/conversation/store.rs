@@ -12,6 +12,7 @@ use super::change::{Change, Done, Written};
 use crate::clock::Clock;
 use crate::journal::Item;
 use crate::protocol::Refusal;
+use crate::retry::{self, Failed};
 use crate::sql::{Table, select_in};
 use entities::db::Backend;
 use entities::{ConversationId, ConversationKind, Db, MessageId, Timestamp, UserId, message, participant};
@@ -29,15 +30,6 @@ pub struct Committed {
     pub skipped: Vec<usize>,
 }
 
-/// Why there is no result.
-#[derive(Debug)]
-pub enum Failed {
-    /// Nothing was written.
-    RolledBack(DbErr),
-    /// Whether it was written is not known.
-    Unknown(DbErr),
-}
-
 /// Commits items; with `skip`, leaves out conversations that another node holds at the moment.
 pub async fn commit(
     db: &Db,
@@ -47,16 +39,9 @@ pub async fn commit(
     skip: bool,
 ) -> Result<Committed, Failed> {
     let transaction = db.begin_write().await.map_err(Failed::RolledBack)?;
-    match write(&transaction, clock, limits, items, skip).await {
-        Ok(committed) => match transaction.commit().await {
-            Ok(()) => Ok(committed),
-            Err(error) => Err(Failed::Unknown(error)),
-        },
-        Err(error) => match transaction.rollback().await {
-            Ok(()) => Err(Failed::RolledBack(error)),
-            // The connection is gone, and the transaction with it: COMMIT was never sent.
-            Err(_) => Err(Failed::Unknown(error)),
-        },
+    match db.heard(write(&transaction, clock, limits, items, skip)).await {
+        Ok(committed) => retry::commit(db, transaction).await.map(|()| committed),
+        Err(error) => Err(retry::roll_back(db, transaction, error).await),
     }
 }
 

@@ -140,7 +140,7 @@ command!(VerifyOtp = "auth.verifyOtp" -> view::SignedIn, ACCESS: Access::Public,
 });
 
 /// What a person calls from, as shown in the list of their sessions.
-#[derive(Debug, Default, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Device {
     /// Stable on that device, chosen by the client.

@@ -29,6 +29,11 @@ impl Fault {
     pub fn new(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Fault {
         Fault(source.into())
     }
+
+    /// What failed.
+    pub fn into_source(self) -> Box<dyn std::error::Error + Send + Sync> {
+        self.0
+    }
 }
 
 impl From<sea_orm::DbErr> for Error {
