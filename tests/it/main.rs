@@ -9,6 +9,7 @@ mod bad_input;
 mod balancer;
 mod chatting;
 mod draining;
+mod databases;
 mod fleet;
 mod membership;
 mod opening;

@@ -88,7 +88,7 @@ impl Signs {
 
     /// No connection that exists by now is used again: its server may be another one by now, or gone.
     pub fn distrust(&self) {
-        self.trusted_since.store(self.now(), Ordering::Relaxed);
+        self.trusted_since.store(self.now().max(1), Ordering::Relaxed);
     }
 
     /// Whether a connection of this age may be used.

@@ -9,6 +9,7 @@ pub mod node;
 pub mod person;
 pub mod process;
 pub mod replica;
+pub mod server;
 pub mod socket;
 pub mod speech;
 pub mod stage;

@@ -141,6 +141,22 @@ impl Stage {
         }
     }
 
+    /// A story on a database of that URL, which is there already.
+    pub fn at(url: &str) -> Stage {
+        Stage::new(url.to_owned(), None)
+    }
+
+    /// Lets the database only be read in sessions that begin from now on, and cuts those that there are; or lets it be
+    /// written again, in sessions that begin from now on. PostgreSQL only.
+    pub async fn reads_only(&self, reads_only: bool) {
+        let (server, name) = self.0.server.as_ref().expect("a database server");
+        let alter = format!("ALTER DATABASE {name} SET default_transaction_read_only = {reads_only}");
+        server.write().execute_unprepared(&alter).await.unwrap();
+        if reads_only {
+            self.cuts_connections().await;
+        }
+    }
+
     /// Cuts every connection to the database, as a server that is restarted does. PostgreSQL only.
     pub async fn cuts_connections(&self) {
         let (server, name) = self.0.server.as_ref().expect("a database server");

@@ -201,7 +201,7 @@ impl Rows {
     }
 
     /// One transaction of these items, as a lane makes it.
-    pub async fn try_commit(&self, items: Vec<Item>) -> Result<Committed, store::Failed> {
+    pub async fn try_commit(&self, items: Vec<Item>) -> Result<Committed, actors::retry::Failed> {
         let references: Vec<&Item> = items.iter().collect();
         store::commit(&self.db, self.clock.as_ref(), &self.limits, &references, false).await
     }
