@@ -2,6 +2,7 @@
 
 use crate::support::process::runs;
 use crate::support::server::{PASSWORD, Server};
+use crate::support::speech::Request;
 use crate::support::*;
 use actors::clock::{Clock, SystemClock};
 use entities::{Db, Options};
@@ -188,6 +189,14 @@ async fn the_disk_is_full(stage: Stage) {
         door.sends_as(pair, &text, "no room").await.is_refused(ErrorCode::ServerUnavailable);
         assert_eq!(door.history(pair).await.ok()["lastSeq"], said);
     }
+    // Writes of other kinds end in other ways: SQLite rolls some back by itself.
+    let mut asked = 0;
+    while let Ok(_) =
+        node.asks(None, Request::of("auth.sendOtp", json!({ "phoneNumber": stage.phone_number() }))).await.result
+    {
+        asked += 1;
+    }
+    assert!(asked < 500, "{asked}");
     assert_eq!(complaint(&node, "messages").await, "the database has no room left on its disk");
     assert_eq!(node.gets("/ready").await.status, 200);
 
@@ -216,6 +225,7 @@ async fn history_comes_from_a_replica_that_is_as_far() {
         let urls: Vec<String> = vec![replica.url("story")];
         let node = Node::in_real_time(&stage, |config| {
             config.database.replicas = serde_json::from_value(json!(urls)).unwrap();
+            config.database.replica_lag = secs(1);
             config.operations.listen = Some(([127, 0, 0, 1], 0).into());
         })
         .await;

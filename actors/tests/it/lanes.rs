@@ -57,6 +57,21 @@ async fn refusal_of(answer: oneshot::Receiver<Outcome<Done>>) -> ErrorCode {
     within(answer, "an answer").await.unwrap().unwrap_err().code()
 }
 
+/// Awaits what takes pauses of the node's own.
+async fn while_time_passes<T>(node: &Node, happening: impl Future<Output = T>) -> T {
+    let passing = async {
+        loop {
+            node.clock.advance(Duration::from_millis(1));
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        happened = happening => happened,
+        () = passing => unreachable!("time passes for ever"),
+    }
+}
+
 /// A message whose id another one has.
 fn with_id(id: MessageId, text: &str) -> Change {
     match send(text) {
@@ -330,6 +345,42 @@ on_postgres! {
         assert_eq!(row.try_get_by_index::<i64>(0).unwrap(), 0, "deadlocks");
     }
 
+    /// The lock is not to be had in time: everything is tried again as a whole, and nobody hears of it.
+    async fn a_batch_that_was_rolled_back_for_a_lock_is_tried_again(stage: &Stage) {
+        let node = Node::start(stage, Setting::alone()).await;
+        let ann = node.user("ann").await;
+        let tea = node.group(ann, &[]).await;
+        let other = stage.open(2).await;
+        let holding = other.begin_write().await.unwrap();
+        holding.execute_unprepared("SET LOCAL idle_in_transaction_session_timeout = 0").await.unwrap();
+        let sql = "SELECT id FROM conversations WHERE id = $1 FOR NO KEY UPDATE";
+        holding.execute_raw(Backend::Postgres.statement(sql, [tea.into()])).await.unwrap();
+        let mut room = Room::of(tea);
+        let answers = ["one", "two"].map(|text| room.asks(&node, ann, send(text)));
+        let retries = &node.entries.metrics().journal_retries;
+        let waiting = async || {
+            let sql = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            let row = other.write().query_one_raw(Backend::Postgres.statement(sql, [])).await.unwrap().unwrap();
+            row.try_get_by_index::<i64>(0).unwrap()
+        };
+        let tried_twice = async {
+            while retries.get() < 2 || waiting().await == 0 {
+                // Time passes in the pauses alone.
+                if waiting().await == 0 {
+                    node.clock.advance(Duration::from_millis(1));
+                }
+            }
+        };
+        within(tried_twice, "the batch to be tried again").await;
+        holding.rollback().await.unwrap();
+        while_time_passes(&node, room.hears()).await;
+        for (answer, seq) in answers.into_iter().zip(1..) {
+            assert_eq!(seq_of(answer).await, seq);
+        }
+        assert_eq!(node.entries.metrics().journal_failures.get(), 0);
+        node.are_sound(tea).await;
+    }
+
     /// The sender's removal commits on one node while the send waits for the conversation on the other.
     async fn a_send_that_waited_for_the_senders_removal_is_refused(stage: &Stage) {
         let bus = LocalBus::new();
@@ -384,9 +435,12 @@ on_postgres! {
         wire.is_cut();
         let begun = std::time::Instant::now();
         let answers: Vec<_> = (0..40).map(|n| room.asks(&node, ann, send(&n.to_string()))).collect();
-        for answer in answers {
-            assert_eq!(refusal_of(answer).await, ErrorCode::ServerUnavailable);
-        }
+        let refused = async {
+            for answer in answers {
+                assert_eq!(refusal_of(answer).await, ErrorCode::ServerUnavailable);
+            }
+        };
+        while_time_passes(&node, refused).await;
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     }
 

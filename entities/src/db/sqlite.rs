@@ -106,8 +106,8 @@ fn pool(options: &Options, size: u32) -> SqlitePoolOptions {
         .idle_timeout(None)
         .max_lifetime(None)
         .test_before_acquire(false)
-        // On a full disk SQLite rolls back by itself, the ROLLBACK after it fails, and the driver takes the transaction
-        // for open ever after. Such a connection is made anew.
+        // On a full disk SQLite may roll back by itself; the ROLLBACK after it fails, and the driver takes every later
+        // transaction for one within that one, which begins as a savepoint and not IMMEDIATE. So it is made anew.
         .before_acquire(|connection, _| {
             let usable = !connection.is_in_transaction();
             Box::pin(async move { Ok(usable) })
