@@ -80,7 +80,7 @@ impl Replicas {
                 Ok(Ok(true)) => replica.comes(),
                 Ok(Ok(false)) => replica.goes("it is too far behind, or no replica"),
                 Ok(Err(error)) => {
-                    replica.signs.note(&DbErr::Conn(sea_orm::RuntimeErr::SqlxError(Arc::new(error).into())));
+                    replica.signs.note(&DbErr::Conn(sea_orm::RuntimeErr::SqlxError(Arc::new(error))));
                     replica.goes("it does not answer");
                 }
                 Err(_) => {

@@ -143,7 +143,7 @@ impl Stage {
 
     /// A story on a database of that URL, which is there already.
     pub fn at(url: &str) -> Stage {
-        Stage::new(url.to_owned(), None)
+        Stage::new(url.to_owned(), None, None)
     }
 
     /// Lets the database only be read in sessions that begin from now on, and cuts those that there are; or lets it be
