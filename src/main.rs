@@ -138,7 +138,7 @@ fn start_log(config: &Config) -> anyhow::Result<()> {
 }
 
 async fn migrate(config: &Config) -> anyhow::Result<()> {
-    let db = Db::open(&config.database()).await.context("database.url")?;
+    let db = Db::open(&config.database()).await?;
     let applied = migration::migrate(db.write()).await?;
     db.close().await?;
     match applied {
@@ -149,7 +149,7 @@ async fn migrate(config: &Config) -> anyhow::Result<()> {
 }
 
 async fn administer(config: &Config, admin: Admin) -> anyhow::Result<()> {
-    let db = Db::open(&config.database()).await.context("database.url")?;
+    let db = Db::open(&config.database()).await?;
     migration::migrate(db.write()).await?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     match admin {

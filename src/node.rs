@@ -123,7 +123,7 @@ impl Node {
         let config = Arc::new(config);
         let certificate = Certificate::open(&config.gateway)?;
         let limits = Arc::new(config.limits());
-        let db = Db::open(&config.database()).await.context("database.url")?;
+        let db = Db::open(&config.database()).await?;
         migration::migrate(db.write()).await.context("the database's schema could not be brought up to date")?;
         compare_clocks(&db, clock.as_ref()).await.context("the database does not tell the time")?;
         let auth =

@@ -178,11 +178,14 @@ impl Db {
         self.begin(&self.read.connection, || reading(self.backend)).await
     }
 
-    /// The same on a replica, if there is one that is near. What it shows is of one moment, but that may have passed.
-    pub async fn begin_replica_read(&self) -> Option<DatabaseTransaction> {
+    /// Reads on a replica, if one is near: all of one moment, but of one that may have passed. None where that failed.
+    pub async fn read_aside<T>(&self, read: impl AsyncFnOnce(&DatabaseTransaction) -> Result<T, DbErr>) -> Option<T> {
         let replica = self.shared.replicas.pick()?;
-        let begun = self.heard(replica.connection.begin_with_options(reading(self.backend))).await;
-        begun.inspect_err(|error| replica.failed(error)).ok()
+        let reading = async {
+            let moment = replica.connection.begin_with_options(reading(self.backend)).await?;
+            read(&moment).await
+        };
+        reader::heard(replicas::PATIENCE, reading).await.inspect_err(|error| replica.failed(error)).ok()
     }
 
     /// Begins; on another connection where the first one was dead, for nothing was done on it.

@@ -134,16 +134,12 @@ impl Conversations {
     /// it was told.
     pub async fn get_by_conversation(&self, user: UserId, command: MessagesByConversation) -> Outcome<view::History> {
         let limit = check::limit(command.limit)?;
-        if let Some(replica) = self.db.begin_replica_read().await {
+        if self.db.replicas().1 > 0 {
             let known = read::member(&self.db, command.conversation_id, user).await?;
-            let page = self.db.heard(self.page(&replica, user, &command, limit));
-            match page.await {
-                Ok(Some(page)) if page.last_rev >= known.last_rev => {
-                    self.entries.metrics().replica_pages.inc();
-                    return Ok(page);
-                }
-                Ok(_) => {}
-                Err(error) => tracing::debug!(%error, "a replica could not be read; asking the primary"),
+            let page = self.db.read_aside(async |moment| self.page(moment, user, &command, limit).await);
+            if let Some(page) = page.await.flatten().filter(|page| page.last_rev >= known.last_rev) {
+                self.entries.metrics().replica_pages.inc();
+                return Ok(page);
             }
         }
         let moment = self.db.begin_read().await?;

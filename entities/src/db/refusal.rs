@@ -12,29 +12,38 @@ const OLDEST: i32 = 150_000;
 
 /// Why the database cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Refusal(String);
+#[error("{key}: {sentence}")]
+pub struct Refusal {
+    /// The setting to correct.
+    key: &'static str,
+    sentence: String,
+}
 
 impl Refusal {
     pub(super) fn new(sentence: impl Into<String>) -> Refusal {
-        Refusal(sentence.into())
+        Refusal { key: "database.url", sentence: sentence.into() }
+    }
+
+    /// The same of a replica.
+    pub(super) fn of_replica(self) -> Refusal {
+        Refusal { key: "database.replicas", ..self }
     }
 
     /// Of a file that cannot be opened.
     pub(super) fn of_file(path: impl Display, error: impl Display) -> Refusal {
-        Refusal(format!("the file {path} cannot be opened: {error}"))
+        Refusal::new(format!("the file {path} cannot be opened: {error}"))
     }
 
     /// Of a server that does not answer in time.
     pub(super) fn silent(options: &PgConnectOptions) -> Refusal {
         let place = place(options);
-        Refusal(format!("nothing answers at {place}: correct host and port, or let this machine through to there"))
+        Refusal::new(format!("nothing answers at {place}: correct host and port, or let this machine through to there"))
     }
 
     /// Of a server that does not let us in.
     pub(super) fn of_server(options: &PgConnectOptions, error: &sqlx::Error) -> Refusal {
         let place = place(options);
-        Refusal(match error {
+        Refusal::new(match error {
             sqlx::Error::Database(refusal) => match refusal.code().as_deref() {
                 Some("28P01" | "28000") => format!(
                     "PostgreSQL at {place} does not let the user {:?} in ({}): correct user and password, or its pg_hba.conf",
@@ -65,13 +74,13 @@ impl Refusal {
 pub(super) fn check_server(place: &str, version: i32, standby: bool) -> Result<(), Refusal> {
     if version < OLDEST {
         let (major, minor) = (version / 10_000, version % 10_000);
-        return Err(Refusal(format!(
+        return Err(Refusal::new(format!(
             "PostgreSQL at {place} is version {major}.{minor}: upgrade it to {} or later",
             OLDEST / 10_000
         )));
     }
     if standby {
-        return Err(Refusal(format!(
+        return Err(Refusal::new(format!(
             "PostgreSQL at {place} is a standby, which only reads: name its primary here, and this one in database.replicas"
         )));
     }

@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a replica may take to say where it is.
-const LOOK_WITHIN: Duration = Duration::from_secs(2);
+/// How long a replica may take, also to be connected to: the primary does it as well.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One of them.
 pub(super) struct Replica {
@@ -42,9 +42,10 @@ pub(super) struct Replicas {
 impl Replicas {
     /// Connects to nothing yet: until it was looked at, a replica is passed over.
     pub fn new(options: &Options) -> Result<Replicas, Refusal> {
+        let options = &Options { acquire_timeout: options.acquire_timeout.min(PATIENCE), ..options.clone() };
         let mut all = Vec::with_capacity(options.replicas.len());
         for url in &options.replicas {
-            let connect = connect_options(options, url)?;
+            let connect = connect_options(options, url).map_err(Refusal::of_replica)?;
             let (place, signs) = (place(&connect), Arc::new(Signs::new()));
             let pool = pool(options, connect, &signs);
             all.push(Replica { place, connection: pool.clone().into(), pool, signs, near: AtomicBool::new(false) });
@@ -76,7 +77,7 @@ impl Replicas {
         let Some(due) = self.due(primary) else { return };
         for replica in &self.all {
             let look = replica.has_reached(&due);
-            match tokio::time::timeout(LOOK_WITHIN.min(self.lag.max(Duration::from_secs(1))), look).await {
+            match tokio::time::timeout(PATIENCE, look).await {
                 Ok(Ok(true)) => replica.comes(),
                 Ok(Ok(false)) => replica.goes("it is too far behind, or no replica"),
                 Ok(Err(error)) => {
