@@ -10,24 +10,31 @@ use super::postgres::{connect_options, pool};
 use super::refusal::place;
 use super::standing::Signs;
 use super::{Options, Refusal};
-use sea_orm::sqlx::postgres::PgPool;
+use sea_orm::sqlx::postgres::{PgConnectOptions, PgPool};
 use sea_orm::sqlx::{self, Row as _};
 use sea_orm::{DatabaseConnection, DbErr};
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How long a replica may take, also to be connected to: the primary does it as well.
 pub(super) const PATIENCE: Duration = Duration::from_secs(2);
 
+/// It was not looked at yet.
+const UNKNOWN: u8 = 0;
+/// It may be read from.
+const NEAR: u8 = 1;
+/// It is passed over, which was said in the log.
+const PASSED_OVER: u8 = 2;
+
 /// One of them.
 pub(super) struct Replica {
-    place: String,
+    options: PgConnectOptions,
     pool: PgPool,
     pub connection: DatabaseConnection,
     signs: Arc<Signs>,
-    near: AtomicBool,
+    state: AtomicU8,
 }
 
 /// All of them.
@@ -46,9 +53,15 @@ impl Replicas {
         let mut all = Vec::with_capacity(options.replicas.len());
         for url in &options.replicas {
             let connect = connect_options(options, url).map_err(Refusal::of_replica)?;
-            let (place, signs) = (place(&connect), Arc::new(Signs::new()));
-            let pool = pool(options, connect, &signs);
-            all.push(Replica { place, connection: pool.clone().into(), pool, signs, near: AtomicBool::new(false) });
+            let signs = Arc::new(Signs::new());
+            let pool = pool(options, connect.clone(), &signs);
+            all.push(Replica {
+                options: connect,
+                connection: pool.clone().into(),
+                pool,
+                signs,
+                state: AtomicU8::new(UNKNOWN),
+            });
         }
         Ok(Replicas { all, lag: options.replica_lag, next: AtomicUsize::new(0), primary: Mutex::default() })
     }
@@ -64,12 +77,12 @@ impl Replicas {
         }
         let first = self.next.fetch_add(1, Ordering::Relaxed);
         let turn = (0..self.all.len()).map(|at| &self.all[(first + at) % self.all.len()]);
-        turn.into_iter().find(|replica| replica.near.load(Ordering::Relaxed))
+        turn.into_iter().find(|replica| replica.is_near())
     }
 
     /// How many there are, and how many of them may be read from.
     pub fn count(&self) -> (usize, usize) {
-        (self.all.len(), self.all.iter().filter(|replica| replica.near.load(Ordering::Relaxed)).count())
+        (self.all.len(), self.all.iter().filter(|replica| replica.is_near()).count())
     }
 
     /// Looks at each. `primary` is where the primary is, if it says so.
@@ -81,8 +94,9 @@ impl Replicas {
                 Ok(Ok(true)) => replica.comes(),
                 Ok(Ok(false)) => replica.goes("it is too far behind, or no replica"),
                 Ok(Err(error)) => {
+                    let why = Refusal::of_server(&replica.options, &error).of_replica().to_string();
                     replica.signs.note(&DbErr::Conn(sea_orm::RuntimeErr::SqlxError(Arc::new(error))));
-                    replica.goes("it does not answer");
+                    replica.goes(&why);
                 }
                 Err(_) => {
                     replica.signs.distrust();
@@ -118,15 +132,19 @@ impl Replica {
         Ok(row.try_get::<Option<bool>, _>(0)?.unwrap_or(false))
     }
 
+    fn is_near(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == NEAR
+    }
+
     fn comes(&self) {
-        if !self.near.swap(true, Ordering::Relaxed) {
-            tracing::info!(replica = self.place, "a replica is read from");
+        if self.state.swap(NEAR, Ordering::Relaxed) != NEAR {
+            tracing::info!(replica = place(&self.options), "a replica is read from");
         }
     }
 
-    pub fn goes(&self, why: &str) {
-        if self.near.swap(false, Ordering::Relaxed) {
-            tracing::warn!(replica = self.place, why, "a replica is passed over");
+    fn goes(&self, why: &str) {
+        if self.state.swap(PASSED_OVER, Ordering::Relaxed) != PASSED_OVER {
+            tracing::warn!(replica = place(&self.options), why, "a replica is passed over");
         }
     }
 
