@@ -1,4 +1,4 @@
-//! PostgreSQL as this schema needs it: first contact, the pool, and a connection beside it that looks how the server is.
+//! PostgreSQL as this schema needs it: first contact, the pool, and a connection that looks how the server is.
 //!
 //! Never here: SQLite.
 
