@@ -61,10 +61,13 @@ impl SessionActor {
 
     /// Until the heartbeat has left the queue, what counts is that the client takes anything at all.
     pub(super) fn watch_progress(&self, context: &mut Context<Self>) {
+        let Some(nonce) = self.beat.as_ref().map(|beat| beat.nonce.clone()) else { return };
         let wait = self.deps.clock.sleep(self.deps.limits.heartbeat_answer);
-        context.spawn(wait.into_actor(self).map(|(), session, context| {
+        context.spawn(wait.into_actor(self).map(move |(), session, context| {
             let drained = session.socket.outbox.drained();
             match &mut session.beat {
+                // A later one has a watch of its own: a process that was suspended wakes to both at once.
+                Some(beat) if beat.nonce != nonce => {}
                 Some(beat) if drained >= beat.mark => {}
                 Some(beat) if drained > beat.drained => {
                     beat.drained = drained;

@@ -372,6 +372,29 @@ on_both! {
         until("the close", || late.heard().iter().any(|frame| frame["closed"] == 4403)).await;
     }
 
+    /// The watch over the first ends while the second is on its way.
+    async fn a_heartbeat_that_was_answered_does_not_end_the_next(stage: &Stage) {
+        let setting = Setting::alone().bounded(|limits| limits.heartbeat = Duration::from_secs(6));
+        let node = Node::start(stage, setting).await;
+        let bob = node.user("bob").await;
+        let client = Client::joins(&node, bob).await;
+        let (beat, answer) = (node.limits.heartbeat, node.limits.heartbeat_answer);
+        node.clock.let_pass(beat).await;
+        let nonce = client.hears("heartbeat").await["data"]["nonce"].clone();
+        client.says(json!({ "cmd": "heartbeat", "data": { "nonce": nonce, "received": 0 } }));
+        until("the next to be due", || node.clock.sleeps(beat)).await;
+        node.clock.advance(beat);
+        until("the next", || !client.socket.outbox.is_empty()).await;
+        // The client takes nothing for a while; its ten seconds have hardly begun.
+        node.clock.advance(answer - beat);
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(client.socket.outbox.closed().is_none());
+        node.clock.advance(beat);
+        until("the second to be given up", || client.socket.outbox.closed().is_some()).await;
+    }
+
     async fn a_node_that_drains_finishes_what_is_under_way(stage: &Stage) {
         let node = Node::alone(stage).await;
         let [ann, bob] = node.users(["ann", "bob"]).await;
