@@ -1,8 +1,10 @@
-//! What an operator does from the command line: giving roles, and making people for load and demonstration.
+//! What an operator does from the command line: giving roles, listing the nodes, and making people for load and
+//! demonstration.
 //! Never over the network.
 
 use crate::auth::{self, Auth, audit};
 use crate::config::{Config, Profile};
+use crate::nodes::{listed, write_table};
 use crate::providers::sms;
 use crate::users::profile::OPERATOR;
 use actors::clock::Clock;
@@ -94,6 +96,23 @@ async fn find(db: &Db, text: &str) -> Result<UserId, AdminError> {
     };
     let row = query.one(db.read()).await?;
     row.map(|row| row.id).ok_or_else(|| AdminError::NoSuchUser(text.to_owned()))
+}
+
+/// Prints the nodes: a table for people, or one JSON object a line.
+///
+/// # Errors
+/// `AdminError`
+pub async fn nodes(db: &Db, clock: &dyn Clock, as_json: bool, out: &mut impl Write) -> Result<(), AdminError> {
+    let nodes = listed(db, clock.now()).await?;
+    if as_json {
+        for node in &nodes {
+            serde_json::to_writer(&mut *out, node).map_err(io::Error::from)?;
+            writeln!(out)?;
+        }
+    } else {
+        write_table(&nodes, out)?;
+    }
+    Ok(out.flush()?)
 }
 
 /// A person who was made, as it is printed: all that a client needs to act for them.

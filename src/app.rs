@@ -9,6 +9,7 @@ use crate::metrics::Metrics;
 use actors::clock::Clock;
 use actors::conversation::Conversations;
 use actors::entry::Entries;
+use actors::nodes::Nodes;
 use actors::presence::Presences;
 use entities::db::Db;
 use std::sync::Arc;
@@ -32,6 +33,8 @@ pub struct App {
     pub presences: Presences,
     /// What this node's sockets listen to.
     pub entries: Entries,
+    /// This node among the others.
+    pub nodes: Nodes,
     /// REST limits by user and by address.
     pub limiter: Arc<Limiter>,
     /// What the operator sees.

@@ -175,6 +175,11 @@ pub struct Cluster {
     pub prefix: String,
     /// The node's name; empty is a new one with every start.
     pub node: String,
+    /// Where others reach the node; empty is where it listens.
+    pub advertise: String,
+    /// How long a node lives, for the others, after it was heard of last.
+    #[serde(with = "duration")]
+    pub lease: Duration,
 }
 
 /// What `cluster.url` names.
@@ -413,6 +418,7 @@ impl Config {
             lanes: self.journal.lanes,
             room_idle: self.rooms.idle,
             gap_wait: self.rooms.gap_wait,
+            lease: self.cluster.lease,
             sweep: self.rooms.sweep,
             hello_within: self.sockets.hello_within,
             heartbeat: self.sockets.heartbeat,

@@ -307,6 +307,7 @@ pub fn operations_routes(cfg: &mut web::ServiceConfig) {
     cfg.service(web::resource("/health").get(detailed))
         .service(web::resource("/live").get(live))
         .service(web::resource("/ready").get(ready))
+        .service(web::resource("/nodes").get(nodes))
         .service(web::resource("/metrics").get(metrics));
 }
 
@@ -438,6 +439,12 @@ async fn detailed(app: web::Data<App>) -> HttpResponse {
         alive: app.metrics.alive(),
     };
     HttpResponse::build(details.health.status.http()).json(details)
+}
+
+/// All nodes on the same database.
+async fn nodes(app: web::Data<App>) -> Result<HttpResponse, Failure> {
+    let nodes = crate::nodes::listed(&app.db, app.clock.now()).await.map_err(actors::protocol::Error::from)?;
+    Ok(HttpResponse::Ok().json(nodes))
 }
 
 async fn metrics(app: web::Data<App>) -> Result<HttpResponse, Failure> {

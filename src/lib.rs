@@ -12,6 +12,7 @@ pub mod health;
 pub mod messages;
 pub mod metrics;
 pub mod node;
+pub mod nodes;
 pub mod presence;
 pub mod providers;
 pub mod users;

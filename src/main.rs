@@ -61,6 +61,12 @@ enum Admin {
     Grant(Role),
     /// Take a role from somebody.
     Revoke(Role),
+    /// List the nodes on this database, by their leases; it needs nothing else.
+    Nodes {
+        /// As JSON, one object a line.
+        #[arg(long)]
+        json: bool,
+    },
     /// Make people with a session each, and print their ids and tokens, one JSON object a line. In development only.
     Seed {
         /// How many.
@@ -162,6 +168,10 @@ async fn administer(config: &Config, admin: Admin) -> anyhow::Result<()> {
             let (id, taken) = admin::revoke(&db, &*clock, &user, &role).await?;
             let word = if taken { "is no longer" } else { "was not" };
             print(&format!("{id} {word} {role}"))?;
+        }
+        Admin::Nodes { json } => {
+            actors::nodes::compare_clocks(&db, &*clock).await?;
+            admin::nodes(&db, &*clock, json, &mut BufWriter::new(stdout().lock())).await?;
         }
         Admin::Seed { users, json: _ } => {
             admin::seed(config, &db, clock, users, &mut BufWriter::new(stdout().lock())).await?;

@@ -5,7 +5,7 @@ use crate::app::App;
 use crate::auth::otp::SmsSender;
 use crate::auth::{Auth, Sessions};
 use crate::config::Config;
-use crate::database::{compare_clocks, keep_watch};
+use crate::database::keep_watch;
 use crate::gateway::doors::{self, Door, Ground, tick};
 use crate::gateway::limits::Limiter;
 use crate::gateway::tls::Certificate;
@@ -22,6 +22,7 @@ use actors::entry::{Entries, MendRequests};
 use actors::greeter::Greeter;
 use actors::journal::{Journal, keep_tidy};
 use actors::mender::Mender;
+use actors::nodes::{self, Keeper, Nodes, compare_clocks};
 use actors::presence::Presences;
 use actors::sockets::Sockets;
 use anyhow::Context as _;
@@ -37,6 +38,8 @@ use tokio_util::sync::CancellationToken;
 const SPREAD_MS: u64 = 5000;
 /// How long the database may take to close, however late it is.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+/// How long giving the node's name back may take.
+const LEAVING: Duration = Duration::from_secs(3);
 
 /// What a node does not make itself.
 pub struct Surroundings {
@@ -95,6 +98,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         (!config.gateway.tls_certificate.as_os_str().is_empty()).then(|| signal(SignalKind::hangup())).transpose()?;
     let node = Node::start(config, around).await?;
     node.introduce()?;
+    let mut replaced = false;
     loop {
         let told = async {
             match &mut hang_up {
@@ -105,11 +109,16 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         tokio::select! {
             _ = told => node.read_certificate(),
             _ = terminate.recv() => break,
+            () = node.app.nodes.replaced() => {
+                replaced = true;
+                break;
+            }
             interrupted = tokio::signal::ctrl_c() => break interrupted?,
         }
     }
     tracing::info!("stopping");
     node.stop().await;
+    anyhow::ensure!(!replaced, "another node has taken this one's name (cluster.node) while its lease had ended");
     Ok(())
 }
 
@@ -141,9 +150,11 @@ impl Node {
             entries: entries.clone(),
             journal: journal.clone(),
         };
+        let presences = Presences::new(db.clone(), clock.clone(), limits.clone(), entries.clone());
         let app = App {
             conversations: Conversations::new(deps, &auth.secrets.derive(crate::auth::secrets::REQUEST_HASHES)),
-            presences: Presences::new(db.clone(), clock.clone(), limits.clone(), entries.clone()),
+            nodes: the_nodes(&config, &db, &clock, &limits, &entries, &presences),
+            presences,
             sessions: Arc::new(Sessions::new(db.clone(), clock.clone())),
             limiter: Arc::new(Limiter::new(&config.limits, clock.clone(), entries.cluster().clone())),
             readiness: Arc::default(),
@@ -155,12 +166,13 @@ impl Node {
             metrics,
         };
 
+        let keeper = app.nodes.join().await?;
         let beside = Beside::start();
         for lane in lanes {
             beside.spawn(lane);
         }
         beside.spawn(greeting);
-        keep_up(&app, &limits, &beside, requests);
+        keep_up(&app, &limits, &beside, requests, keeper);
 
         if let Some(certificate) = certificate.clone() {
             beside.spawn(certificate.keep_fresh(app.clock.clone()));
@@ -168,6 +180,9 @@ impl Node {
 
         let ground = Ground { app: app.clone(), greeter, limits, sockets: Sockets::default() };
         let clients = doors::open(ground, certificate.as_ref())?;
+        if app.config.cluster.advertise.is_empty() {
+            app.nodes.set_address(clients.address.to_string());
+        }
         let operations = app.config.operations.listen.map(|listen| doors::open_operations(&app, listen)).transpose()?;
         let (operators, operations) = operations.unzip();
         Ok(Node { app, address: clients.address, operations, clients, operators, certificate, beside, journal })
@@ -221,6 +236,7 @@ impl Node {
     pub async fn stop(self) {
         let gateway = &self.app.config.gateway;
         self.app.readiness.drain();
+        self.app.nodes.drain();
         self.app.clock.sleep(gateway.drain_wait).await;
         let started = Instant::now();
         let left = || gateway.shutdown.saturating_sub(started.elapsed());
@@ -241,6 +257,10 @@ impl Node {
         // The operators' door was open all the while: it says that the node is going away.
         if let Some(operators) = &self.operators {
             operators.stop(true).await;
+        }
+        match tokio::time::timeout(LEAVING, self.app.nodes.leave()).await {
+            Ok(Ok(())) => {}
+            _ => tracing::warn!("the node could not give its name back: its lease ends by itself"),
         }
         // What goes on beside gives its connections back while its thread can still take care of them.
         self.beside.end();
@@ -292,11 +312,37 @@ impl Beside {
     }
 }
 
+/// This node as the others will see it.
+fn the_nodes(
+    config: &Config,
+    db: &Db,
+    clock: &Arc<dyn Clock>,
+    limits: &Arc<actors::limits::Limits>,
+    entries: &Entries,
+    presences: &Presences,
+) -> Nodes {
+    let address = match config.cluster.advertise.as_str() {
+        "" => config.gateway.listen.to_string(),
+        address => address.to_owned(),
+    };
+    let parts = nodes::Parts {
+        db: db.clone(),
+        clock: clock.clone(),
+        limits: limits.clone(),
+        entries: entries.clone(),
+        presences: presences.clone(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    Nodes::new(parts, address)
+}
+
 /// What goes on beside the requests.
-fn keep_up(app: &App, limits: &Arc<actors::limits::Limits>, beside: &Beside, requests: MendRequests) {
+fn keep_up(app: &App, limits: &Arc<actors::limits::Limits>, beside: &Beside, requests: MendRequests, keeper: Keeper) {
+    beside.spawn(keeper.run());
     let mender = || Mender {
         entries: app.entries.clone(),
         db: app.db.clone(),
+        presences: app.presences.clone(),
         clock: app.clock.clone(),
         limits: limits.clone(),
     };

@@ -60,7 +60,6 @@ pub struct Snapshot {
 
 enum Ask {
     Arrive(UserId, SessionId, oneshot::Sender<Outcome<Arrival>>),
-    Stand(SessionId, oneshot::Sender<Outcome<bool>>),
     Look(UserId, Vec<ConversationId>, Known, oneshot::Sender<Outcome<Snapshot>>),
 }
 
@@ -90,12 +89,6 @@ impl Greeter {
         self.ask(Ask::Arrive(user, session, sender), answer).await
     }
 
-    /// Whether a session still stands; asked with each heartbeat, so that no lost hint keeps one alive.
-    pub async fn stands(&self, session: SessionId) -> Outcome<bool> {
-        let (sender, answer) = oneshot::channel();
-        self.ask(Ask::Stand(session, sender), answer).await
-    }
-
     /// Where these conversations stand for a user.
     pub async fn look(&self, user: UserId, conversations: Vec<ConversationId>, known: Known) -> Outcome<Snapshot> {
         let (sender, answer) = oneshot::channel();
@@ -110,11 +103,10 @@ impl Greeter {
 }
 
 async fn serve(db: &Db, asked: impl Iterator<Item = Ask>) {
-    let (mut arrivals, mut stands, mut looks) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut arrivals, mut looks) = (Vec::new(), Vec::new());
     for ask in asked {
         match ask {
             Ask::Arrive(user, session, answer) => arrivals.push((user, session, answer)),
-            Ask::Stand(session, answer) => stands.push((session, answer)),
             Ask::Look(user, conversations, known, answer) => looks.push((user, conversations, known, answer)),
         }
     }
@@ -135,14 +127,6 @@ async fn serve(db: &Db, asked: impl Iterator<Item = Ask>) {
                 None => Err(ErrorCode::ServerUnavailable.into()),
             };
             let _ = answer.send(outcome);
-        }
-    }
-    if !stands.is_empty() {
-        let sessions: Vec<SessionId> = stands.iter().map(|(session, _)| *session).collect();
-        let found = answered(standing(db, &sessions).await);
-        for (session, answer) in stands {
-            let stands = found.as_ref().map(|found| found.contains_key(&session));
-            let _ = answer.send(stands.ok_or_else(|| ErrorCode::ServerUnavailable.into()));
         }
     }
     if !looks.is_empty() {

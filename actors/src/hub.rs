@@ -17,7 +17,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Listeners served before others of the thread get their turn.
 const TURN: usize = 1000;
@@ -88,7 +88,12 @@ pub struct Listener {
 enum Order {
     Deliver(Arc<Delivery>),
     Drain { spread_ms: u64, seed: u64 },
+    Watches(oneshot::Sender<Vec<Watch>>),
+    Unwatch(Arc<[Watch]>),
 }
+
+/// Who watches, and whom.
+pub(crate) type Watch = (UserId, UserId);
 
 /// The way into a hub, from any thread.
 #[derive(Clone)]
@@ -119,6 +124,18 @@ impl HubHandle {
     /// Tells every socket to come back elsewhere, after up to `spread_ms`.
     pub fn drain(&self, spread_ms: u64, seed: u64) {
         let _ = self.orders.send(Order::Drain { spread_ms, seed });
+    }
+
+    /// Who of this thread's sockets watches whom.
+    pub(crate) async fn watches(&self) -> Vec<Watch> {
+        let (sender, watches) = oneshot::channel();
+        let _ = self.orders.send(Order::Watches(sender));
+        watches.await.unwrap_or_default()
+    }
+
+    /// These watch no more.
+    pub(crate) fn unwatch(&self, strangers: Arc<[Watch]>) {
+        let _ = self.orders.send(Order::Unwatch(strangers));
     }
 }
 
@@ -155,6 +172,8 @@ impl Hub {
                     match order {
                         Order::Deliver(delivery) => deliveries.push(delivery),
                         Order::Drain { spread_ms, seed } => hub.drain(spread_ms, seed),
+                        Order::Watches(asked) => drop(asked.send(hub.watches())),
+                        Order::Unwatch(strangers) => hub.unwatch(&strangers),
                     }
                 }
                 // What has gathered for a topic goes to each listener in one go.
@@ -193,6 +212,29 @@ impl Hub {
                 // Spread by a hash: no two hubs and no two sockets need to agree on anything.
                 let spot = (id as u64 ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
                 socket.notify(Notice::Drain { reconnect_after_ms: spot % spread_ms.max(1) });
+            }
+        }
+    }
+
+    fn watches(&self) -> Vec<Watch> {
+        let audiences = self.audiences.borrow();
+        audiences
+            .iter()
+            .filter_map(
+                |(topic, listeners)| if let Topic::Presence(user) = topic { Some((*user, listeners)) } else { None },
+            )
+            .flat_map(|(watched, listeners): (UserId, &Vec<Rc<Listener>>)| {
+                listeners.iter().map(move |listener| (listener.user, watched))
+            })
+            .collect()
+    }
+
+    fn unwatch(&self, strangers: &[Watch]) {
+        for (watcher, watched) in strangers {
+            let topic = Topic::Presence(*watched);
+            let listeners = self.audiences.borrow().get(&topic).cloned().unwrap_or_default();
+            for socket in listeners.iter().filter(|it| it.user == *watcher).filter_map(|it| it.socket.upgrade()) {
+                socket.detach(topic);
             }
         }
     }

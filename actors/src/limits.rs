@@ -42,6 +42,8 @@ pub struct Limits {
     pub room_idle: Duration,
     /// How long frames above a gap are held before the gap is read.
     pub gap_wait: Duration,
+    /// How long a node lives, for the others, after it was heard of last.
+    pub lease: Duration,
     /// How often entries are compared with the rows.
     pub sweep: Duration,
     /// A socket's hello must come within this.

@@ -10,8 +10,10 @@ use crate::cluster::{Content, Delivery, Fill, Link, Part, Topic};
 use crate::conversation::read;
 use crate::entry::{Entries, MendRequests};
 use crate::limits::Limits;
+use crate::presence::Presences;
 use crate::protocol::event::{Event, append_text_frame};
 use crate::protocol::view::{self, UserItem};
+use crate::review::{Review, show};
 use entities::{ConversationId, Db, UserId, user};
 use futures_util::future::select;
 use sea_orm::{DbErr, QuerySelect};
@@ -34,6 +36,8 @@ pub struct Mender {
     pub entries: Entries,
     /// What is true.
     pub db: Db,
+    /// Who is there.
+    pub presences: Presences,
     /// When to look.
     pub clock: Arc<dyn Clock>,
     /// How often.
@@ -55,6 +59,9 @@ impl Mender {
 
     /// Compares all entries, again and again; sooner when there is doubt, and more often while no hints come.
     pub async fn sweep(self) {
+        let Mender { entries, db, presences, clock, limits } = &self;
+        let (entries, presences, db) = (entries.clone(), presences.clone(), db.clone());
+        let mut review = Review::new(entries, presences, db, clock.clone(), limits.clone());
         loop {
             let pause = match self.entries.cluster().link() {
                 Link::Down => self.limits.sweep.min(WITHOUT_HINTS),
@@ -62,7 +69,11 @@ impl Mender {
             };
             select(pin!(self.clock.sleep(pause)), pin!(self.entries.doubted())).await;
             let deaf_since = self.entries.deaf_since();
-            match self.sweep_once().await {
+            let swept = async {
+                self.sweep_once().await?;
+                review.look().await
+            };
+            match swept.await {
                 Ok(()) => self.entries.caught_up(deaf_since),
                 Err(error) => tracing::warn!(%error, "the sweep could not read the rows"),
             }
@@ -111,6 +122,9 @@ impl Mender {
     }
 
     async fn mend(&self, topics: &[Topic]) -> Result<(), DbErr> {
+        let watched = |topic: &Topic| if let Topic::Presence(user) = topic { Some(*user) } else { None };
+        let watched: Vec<UserId> = topics.iter().filter_map(watched).collect();
+        show(&self.entries, &self.presences, &watched, true).await?;
         let mut users = Vec::new();
         let mut conversations = Vec::new();
         for (topic, _) in self.behind(topics).await? {

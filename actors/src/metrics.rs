@@ -32,6 +32,8 @@ pub struct Metrics {
     pub replica_pages: Counter,
     /// Topics that were behind the rows and were mended.
     pub mended: Counter,
+    /// Nodes that hold a lease.
+    pub nodes: Gauge,
     /// Hellos answered with `ready`.
     pub readies: Counter,
 }
@@ -51,6 +53,7 @@ impl Default for Metrics {
             journal_retries: Counter::default(),
             replica_pages: Counter::default(),
             mended: Counter::default(),
+            nodes: Gauge::default(),
             readies: Counter::default(),
         }
     }
@@ -76,6 +79,7 @@ impl Metrics {
         registry.register("journal_retries", "Transactions that were tried again", self.journal_retries.clone());
         registry.register("replica_pages", "Pages of history from a replica", self.replica_pages.clone());
         registry.register("mended", "Topics that were behind the rows and were mended", self.mended.clone());
+        registry.register("nodes", "Nodes that live, by their leases", self.nodes.clone());
         registry.register("hellos", "Hellos answered with ready", self.readies.clone());
     }
 }

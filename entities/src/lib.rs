@@ -8,6 +8,7 @@ pub mod db;
 pub mod ids;
 pub mod mention;
 pub mod message;
+pub mod node;
 pub mod otp_verification;
 pub mod outbox;
 pub mod participant;

@@ -3,7 +3,7 @@
 //! Never here: tokens (see `refresh_token`).
 
 use crate::time::UnixTimestamp;
-use crate::{SessionId, UserId};
+use crate::{SessionId, Timestamp, UserId};
 use sea_orm::QueryOrder;
 use sea_orm::entity::prelude::*;
 
@@ -47,6 +47,11 @@ pub fn by_id(session: SessionId) -> Select<Entity> {
 /// Every session of a user, the newest first, also the ended.
 pub fn of_user(user: UserId) -> Select<Entity> {
     Entity::find().filter(COLUMN.user_id.eq(user)).order_by_desc(COLUMN.id)
+}
+
+/// The sessions that ended since this moment.
+pub fn revoked_since(moment: Timestamp) -> Select<Entity> {
+    Entity::find().filter(COLUMN.revoked_at.gte(moment))
 }
 
 /// The sessions of a user that live, the newest first.

@@ -116,6 +116,7 @@ impl Config {
         lasts(wrong, "database.retry_within", database.retry_within, Duration::ZERO..=MINUTE);
         lasts(wrong, "database.replica_lag", database.replica_lag, SECOND..=HOUR);
         lasts(wrong, "journal.outbox_keep", journal.outbox_keep, MINUTE..=30 * DAY);
+        lasts(wrong, "cluster.lease", self.cluster.lease, SECOND..=HOUR);
         lasts(wrong, "rooms.idle", rooms.idle, SECOND..=DAY);
         lasts(wrong, "rooms.gap_wait", rooms.gap_wait, Duration::from_millis(1)..=5 * SECOND);
         lasts(wrong, "rooms.sweep", rooms.sweep, SECOND / 10..=10 * MINUTE);
@@ -183,6 +184,9 @@ impl Config {
         if cluster.prefix.is_empty() || cluster.prefix.len() > NODE_CHARACTERS || !cluster.prefix.bytes().all(is_prefix)
         {
             wrong.add("cluster.prefix", "must be 1 to 64 of A-Z, a-z, 0-9, \".\", \"_\", \"-\" and \":\"");
+        }
+        if cluster.advertise.len() > 255 || cluster.advertise.chars().any(|c| c.is_control() || c.is_whitespace()) {
+            wrong.add("cluster.advertise", "must be an address without spaces, such as 10.0.0.7:3000");
         }
         if cluster.kind == ClusterKind::Sentinel && cluster.sentinel_master.is_empty() {
             wrong.add("cluster.sentinel_master", "must be what the Sentinels call the master");

@@ -187,6 +187,49 @@ stories! {
         assert_eq!(Replica::afresh(&ann, pair).await.of(pair).texts(), [Some("hello"), Some("hello to you")]);
     }
 
+    async fn two_nodes_of_one_name_do_not_serve(stage: Stage) {
+        let name = [("QUCKCHAT__CLUSTER__NODE", "alpha"), ("QUCKCHAT__CLUSTER__LEASE", "2s")];
+        let first = Process::serves(&stage, &name).await;
+        let serve = ["--listen", "127.0.0.1:0", "serve"];
+        let second = runs(&stage, &serve, &name).await;
+        assert_eq!(second.status.code(), Some(1), "{}{}", second.out, second.log);
+        for part in ["alpha", &first.node.address.to_string(), "cluster.node"] {
+            assert!(second.log.contains(part), "{part} in {}", second.log);
+        }
+        // One that crashed comes back as soon as its lease has ended.
+        first.dies().await;
+        let third = Process::serves(&stage, &name).await;
+        // And one that was stopped for so long that another came ends.
+        third.freezes();
+        let fourth = Process::serves(&stage, &name).await;
+        third.thaws();
+        let (status, log) = third.ends_and_tells().await;
+        assert_eq!(status.code(), Some(1), "{log}");
+        assert!(log.contains("another node has taken this node's name"), "{log}");
+        let listed = runs(&stage, &["admin", "nodes", "--json"], &[]).await;
+        let nodes: Vec<Value> = listed.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(nodes.len(), 1, "{}", listed.out);
+        assert_eq!(nodes[0]["address"], fourth.node.address.to_string());
+        assert_eq!(nodes[0]["lease"], "alive");
+        // In order it leaves nothing behind.
+        assert!(fourth.stops().await.success());
+        let listed = runs(&stage, &["admin", "nodes", "--json"], &[]).await;
+        assert!(listed.status.success() && listed.out.is_empty(), "{}", listed.out);
+    }
+
+    async fn an_operator_sees_the_nodes(stage: Stage) {
+        let names = ["one", "two"].map(|name| [("QUCKCHAT__CLUSTER__NODE", name), ("QUCKCHAT__CLUSTER__ADVERTISE", name)]);
+        let _nodes = [Process::serves(&stage, &names[0]).await, Process::serves(&stage, &names[1]).await];
+        let listed = runs(&stage, &["admin", "nodes"], &[]).await;
+        let lines: Vec<Vec<&str>> = listed.out.lines().map(|line| line.split_whitespace().collect()).collect();
+        let [head, one, two] = lines.as_slice() else { panic!("{}{}", listed.out, listed.log) };
+        assert_eq!(head[0], "NODE");
+        for (line, name) in [(one, "one"), (two, "two")] {
+            assert_eq!((line[0], line[1], line[2]), (name, env!("CARGO_PKG_VERSION"), name));
+            assert_eq!((line[3], line[6], line[8]), ("0", "no", "alive"));
+        }
+    }
+
     async fn the_schema_is_brought_up_to_date_once(stage: Stage) {
         let first = runs(&stage, &["migrate"], &[]).await;
         assert!(first.status.success() && first.out.contains("applied"), "{}{}", first.out, first.log);

@@ -29,7 +29,7 @@ stories! {
         let ready = &bobs.ready;
         assert_eq!((&ready["user"]["id"], &ready["user"]["phoneNumber"]), (&json!(bob.id), &json!(bob.phone)));
         assert_eq!((&ready["sessionId"], &ready["more"]), (&json!(bob.session()), &json!(false)));
-        assert_eq!((&ready["node"], &ready["gone"], ready.get("pull")), (&json!("node"), &json!([]), None));
+        assert_eq!((&ready["node"], &ready["gone"], ready.get("pull")), (&json!("node-0"), &json!([]), None));
         assert_eq!(ready["heartbeatSecs"], 600);
         let limits = &ready["limits"];
         assert_eq!((&limits["frameBytes"], &limits["inFlight"]), (&json!(65_536), &json!(32)));

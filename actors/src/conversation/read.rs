@@ -13,7 +13,7 @@ use sea_orm::{
     ActiveEnum, ColumnTrait, ConnectionTrait, DbErr, FromQueryResult, QueryFilter, QueryOrder, QueryResult,
     QuerySelect, Value,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Counting stops here: '1000+'.
 pub const UNREAD_CAP: i64 = 1000;
@@ -513,20 +513,37 @@ pub async fn place_of(db: &Db, message: MessageId) -> Result<Option<Conversation
 
 /// Which of these users share a conversation with `user` now, or are that user.
 pub async fn acquainted(db: &Db, user: UserId, others: &[UserId]) -> Result<Vec<UserId>, DbErr> {
-    let mut pairs = Table::new(2);
-    others.iter().for_each(|other| pairs.push([(*other).into(), user.into()]));
-    if pairs.is_empty() {
-        return Ok(Vec::new());
+    let pairs: Vec<(UserId, UserId)> = others.iter().map(|other| (user, *other)).collect();
+    Ok(acquainted_pairs(db, &pairs).await?.into_iter().map(|(_, other)| other).collect())
+}
+
+/// Those of the pairs (user, other) who share a conversation, or are one.
+pub async fn acquainted_pairs(db: &Db, pairs: &[(UserId, UserId)]) -> Result<HashSet<(UserId, UserId)>, DbErr> {
+    let mut table = Table::new(2);
+    pairs.iter().for_each(|(user, other)| table.push([(*other).into(), (*user).into()]));
+    if table.is_empty() {
+        return Ok(HashSet::new());
     }
-    let rows = pairs
+    let rows = table
         .select(db.read(), &["uuid", "uuid"], |values| {
             format!(
-                "SELECT DISTINCT k.column1 FROM (VALUES {values}) AS k WHERE k.column1 = k.column2 OR EXISTS (\
+                "SELECT DISTINCT k.column2, k.column1 FROM (VALUES {values}) AS k WHERE k.column1 = k.column2 OR EXISTS (\
                  SELECT 1 FROM participants AS m JOIN participants AS o ON o.conversation_id = m.conversation_id \
                  AND o.user_id = k.column1 AND o.until_rev IS NULL WHERE m.user_id = k.column2 AND m.until_rev IS NULL)"
             )
         })
         .await?;
+    rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
+}
+
+/// Who has left a conversation since then, or was removed from one, as far back as committed changes stay listed.
+pub async fn left_since(db: &Db, since: Timestamp) -> Result<HashSet<UserId>, DbErr> {
+    let sql = format!(
+        "SELECT DISTINCT p.user_id FROM outbox AS o JOIN participants AS p ON p.conversation_id = o.conversation_id \
+         AND p.rev >= o.from_rev AND p.rev <= o.rev WHERE o.created_at >= {} AND p.until_rev IS NOT NULL",
+        parameter(db.backend(), 1, "bigint")
+    );
+    let rows = db.read().query_all_raw(db.backend().statement(sql, [since.into()])).await?;
     rows.iter().map(|row| row.try_get_by_index(0)).collect()
 }
 

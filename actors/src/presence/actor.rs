@@ -1,16 +1,14 @@
 //! The room that knows which devices of its users are connected to this node, and how they are shown.
 //! Never who may see it: that is decided when somebody begins to watch.
 
+use super::{Gone, ending, living, told};
 use crate::clock::Clock;
-use crate::cluster::{Claimed, Content, Delivery, EphemeralKey, Topic, most_present};
+use crate::cluster::{Claim, Claimed, most_present};
 use crate::entry::Entries;
-use crate::protocol::event::Event;
 use crate::protocol::view::{Presence, Status};
 use crate::room::{Lease, Reply, Room};
 use actix::prelude::*;
-use entities::db::parameter;
 use entities::{Db, SessionId, Timestamp, UserId};
-use sea_orm::{ConnectionTrait, DbErr};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +19,7 @@ pub struct Deps {
     pub db: Db,
     pub clock: Arc<dyn Clock>,
     pub entries: Entries,
+    pub gone: Gone,
     /// How long somebody without sockets still counts as there.
     pub grace: Duration,
 }
@@ -33,6 +32,8 @@ pub enum Command {
     Closed(UserId, SessionId),
     /// This user wants to be shown so, by this device.
     Set(UserId, SessionId, Status),
+    /// What is connected here may be claimed no more: do it again.
+    Reclaim,
 }
 
 impl Command {
@@ -88,14 +89,19 @@ impl Handler<Told> for PresenceActor {
                 local.left_at = None;
                 if local.sockets == 1 {
                     let status = local.status;
-                    return self.claim(user, session, status, reply, context);
+                    return self.claim(user, session, status, Some(reply), context);
                 }
             }
             Command::Closed(user, session) => self.left(user, session, context),
             Command::Set(user, session, status) => {
                 if let Some(local) = self.devices.get_mut(&(user, session)).filter(|local| local.sockets > 0) {
                     local.status = status;
-                    return self.claim(user, session, status, reply, context);
+                    return self.claim(user, session, status, Some(reply), context);
+                }
+            }
+            Command::Reclaim => {
+                for (&(user, session), local) in &self.devices {
+                    self.claim(user, session, local.status, None, context);
                 }
             }
         }
@@ -105,16 +111,30 @@ impl Handler<Told> for PresenceActor {
 
 impl PresenceActor {
     /// Claims the device for this node; tells the watchers what is new to them.
-    fn claim(&self, user: UserId, session: SessionId, status: Status, reply: Reply<()>, context: &mut Context<Self>) {
+    fn claim(
+        &self,
+        user: UserId,
+        session: SessionId,
+        status: Status,
+        reply: Option<Reply<()>>,
+        context: &mut Context<Self>,
+    ) {
         // Begun here, not when the future is polled: claims of one device keep their order.
         let claimed = self.deps.entries.cluster().claim(user, session, Some(status));
         context.spawn(claimed.into_actor(self).map(move |Claimed { before, after }, room, _| {
-            let shown = most_present(&after);
-            if most_present(&before) != shown {
+            let shown = room.shown(after);
+            if room.shown(before) != shown {
                 room.tell(user, shown.unwrap_or(status), None);
             }
-            reply.send(Ok(()));
+            if let Some(reply) = reply {
+                reply.send(Ok(()));
+            }
         }));
+    }
+
+    /// How somebody with these claims is shown.
+    fn shown(&self, claims: Vec<Claim>) -> Option<Status> {
+        most_present(&living(claims, &self.deps.gone))
     }
 
     fn left(&mut self, user: UserId, session: SessionId, context: &mut Context<Self>) {
@@ -137,19 +157,21 @@ impl PresenceActor {
 
     /// The device is not connected here any more; if none is anywhere, the user is gone.
     fn give_up(&self, user: UserId, session: SessionId, left_at: Timestamp, context: &mut Context<Self>) {
-        let (cluster, db) = (self.deps.entries.cluster().clone(), self.deps.db.clone());
+        let (cluster, deps) = (self.deps.entries.cluster().clone(), self.deps.clone());
         let claimed = cluster.claim(user, session, None);
         let given_up = async move {
             let Claimed { before, after } = claimed.await;
-            if !after.is_empty() {
-                return (most_present(&before), most_present(&after));
+            let shown = |claims| most_present(&living(claims, &deps.gone));
+            let (before, after) = (shown(before), shown(after));
+            if after.is_some() {
+                return (before, after);
             }
-            if let Err(error) = seen(&db, user, left_at).await {
+            if let Err(error) = ending::seen(&deps.db, &[user], left_at).await {
                 tracing::warn!(%error, "when somebody was seen last could not be written");
             }
             // Again: they may have come back while that was written.
             let now = cluster.claims(vec![user]).await.pop().unwrap_or_default();
-            (most_present(&before), most_present(&now))
+            (before, shown(now))
         };
         context.spawn(given_up.into_actor(self).map(move |(before, after), room, _| match after {
             Some(status) if before == Some(status) => {}
@@ -159,19 +181,6 @@ impl PresenceActor {
     }
 
     fn tell(&self, user: UserId, status: Status, last_seen_at: Option<Timestamp>) {
-        let presence = Presence { user_id: user, status, last_seen_at };
-        let bytes = Event::new("presence.changed", &presence).frame();
-        let content = Content::Ephemeral { bytes, key: Some(EphemeralKey::Presence(user)) };
-        self.deps.entries.deliver(Arc::new(Delivery { topic: Topic::Presence(user), numbers: None, content }));
+        self.deps.entries.deliver(told(&Presence { user_id: user, status, last_seen_at }));
     }
-}
-
-async fn seen(db: &Db, user: UserId, at: Timestamp) -> Result<(), DbErr> {
-    let backend = db.backend();
-    let sql = format!(
-        "UPDATE users SET last_seen_at = {} WHERE id = {}",
-        parameter(backend, 1, "bigint"),
-        parameter(backend, 2, "uuid")
-    );
-    db.write().execute_raw(backend.statement(sql, [at.into(), user.into()])).await.map(drop)
 }

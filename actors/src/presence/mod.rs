@@ -2,10 +2,12 @@
 //! Never to anybody who shares no conversation with the user.
 
 mod actor;
+mod ending;
+mod shown;
 
 use crate::caller::{Caller, Identity};
 use crate::clock::Clock;
-use crate::cluster::{Topic, most_present};
+use crate::cluster::{Claim, Topic, most_present};
 use crate::conversation::read;
 use crate::entry::{Entries, shard_of};
 use crate::limits::Limits;
@@ -15,8 +17,10 @@ use crate::protocol::{Outcome, Refusal};
 use crate::room::Rooms;
 use actor::{Command, Deps, PresenceActor};
 use entities::{Db, SessionId, Timestamp, UserId, user};
-use sea_orm::QuerySelect;
-use std::collections::HashMap;
+use parking_lot::RwLock;
+use sea_orm::{DbErr, QuerySelect};
+pub(crate) use shown::{shown, told};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Users one socket may watch.
@@ -24,21 +28,33 @@ const WATCHED: usize = 500;
 /// Rooms over which the users are spread.
 const SHARDS: usize = 16;
 
+/// Nodes that have ended and were not cleared away yet: what they claim does not count.
+type Gone = Arc<RwLock<HashSet<Arc<str>>>>;
+
 /// Every command about presence, and what sockets tell of their coming and going.
 #[derive(Clone)]
 pub struct Presences {
     db: Db,
+    clock: Arc<dyn Clock>,
     entries: Entries,
+    gone: Gone,
     rooms: Rooms<PresenceActor>,
 }
 
 impl Presences {
     /// Nobody is there yet.
     pub fn new(db: Db, clock: Arc<dyn Clock>, limits: Arc<Limits>, entries: Entries) -> Presences {
-        let deps = Deps { db: db.clone(), clock, entries: entries.clone(), grace: limits.presence_grace };
+        let gone = Gone::default();
+        let deps = Deps {
+            db: db.clone(),
+            clock: clock.clone(),
+            entries: entries.clone(),
+            gone: gone.clone(),
+            grace: limits.presence_grace,
+        };
         let rooms =
             Rooms::new(entries.clone(), deps, limits.journal_items.max(limits.room_items), limits.journal_bytes);
-        Presences { db, entries, rooms }
+        Presences { db, clock, entries, gone, rooms }
     }
 
     /// A socket of a user's device is ready.
@@ -87,7 +103,9 @@ impl Presences {
             socket.attach(Topic::Presence(*other), user).await;
             socket.release(Topic::Presence(*other), 0, 0);
         }
-        Ok(view::Presences { items: self.look(&allowed).await? })
+        let items = self.look(&allowed).await?;
+        items.iter().for_each(|item| self.entries.show(item.user_id, item.status));
+        Ok(view::Presences { items })
     }
 
     /// `presence.unwatch`.
@@ -104,9 +122,15 @@ impl Presences {
         Ok(watched.into_iter().filter(|other| !allowed.contains(other)).collect())
     }
 
-    async fn look(&self, users: &[UserId]) -> Outcome<Vec<Presence>> {
+    /// How these users are shown, in their order; `None` who is nowhere.
+    pub(crate) async fn statuses(&self, users: &[UserId]) -> Vec<Option<Status>> {
         let claims = self.entries.cluster().claims(users.to_vec()).await;
-        let claims: Vec<Option<Status>> = claims.iter().map(|claims| most_present(claims)).collect();
+        claims.into_iter().map(|claims| most_present(&living(claims, &self.gone))).collect()
+    }
+
+    /// How these users are shown, in their order.
+    pub(crate) async fn look(&self, users: &[UserId]) -> Result<Vec<Presence>, DbErr> {
+        let claims = self.statuses(users).await;
         let absent: Vec<UserId> =
             users.iter().zip(&claims).filter(|(_, claim)| claim.is_none()).map(|(user, _)| *user).collect();
         let mut seen: HashMap<UserId, Option<Timestamp>> = HashMap::new();
@@ -125,4 +149,11 @@ impl Presences {
         };
         Ok(users.iter().zip(&claims).map(presence).collect())
     }
+}
+
+/// Without what nodes claim that have ended.
+fn living(mut claims: Vec<Claim>, gone: &Gone) -> Vec<Claim> {
+    let gone = gone.read();
+    claims.retain(|claim| !gone.contains(&claim.node));
+    claims
 }

@@ -1,4 +1,4 @@
-//! Whether a client still takes and counts what it is sent, and what is looked at again with every beat.
+//! Whether a client still takes and counts what it is sent.
 //! Never what is sent.
 
 use super::SessionActor;
@@ -42,8 +42,6 @@ impl SessionActor {
             return self.schedule_heartbeat(context);
         }
         self.socket.stop_pulling_when_idle();
-        self.review_watched(context);
-        self.review_session(context);
         let outbox = &self.socket.outbox;
         let nonce = self.deps.clock.uuid().simple().to_string();
         let delivered = outbox.delivered();
@@ -112,18 +110,6 @@ impl SessionActor {
         if !heads.is_empty() {
             self.push(&Event::new("heads", &event::Hints { heads: &heads, more: false }));
         }
-    }
-
-    /// Whether the session was ended and the hint was lost.
-    pub(super) fn review_session(&self, context: &mut Context<Self>) {
-        let Some(id) = self.socket.session.get() else { return };
-        let greeter = self.deps.greeter.clone();
-        let reviewed = async move { greeter.stands(id).await };
-        context.spawn(reviewed.into_actor(self).map(|stands, session, context| {
-            if matches!(stands, Ok(false)) {
-                session.close(CloseCode::SessionRevoked, context);
-            }
-        }));
     }
 
     /// Whom the user shares no conversation with any more is watched no more.

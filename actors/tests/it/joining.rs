@@ -365,7 +365,7 @@ on_both! {
         let now = actors::clock::Clock::now(node.clock.as_ref());
         let ended = session::ActiveModel { id: Set(two.session), revoked_at: Set(Some(now)), ..Default::default() };
         ended.update(node.db.write()).await.unwrap();
-        node.clock.let_pass(node.limits.heartbeat).await;
+        node.sweeps().await;
         until("the close", || two.heard().iter().any(|frame| frame["closed"] == 4403)).await;
         // And it does not come back.
         let late = Client::begins(&node, bob, two.session, json!({}));

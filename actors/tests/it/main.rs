@@ -9,6 +9,7 @@ mod deciding;
 mod delivering;
 mod joining;
 mod lanes;
+mod leases;
 mod presence;
 mod reading;
 mod rooms;

@@ -96,8 +96,8 @@ impl Fleet {
 
     async fn raise(stage: &Stage, count: usize, config: Config, common: Common) -> Fleet {
         let mut nodes = Vec::new();
-        for at in 0..count {
-            nodes.push(Node::raise(stage, config.clone(), &format!("node-{at}"), &common).await);
+        for _ in 0..count {
+            nodes.push(Node::raise(stage, config.clone(), &stage.node_name(), &common).await);
         }
         Fleet { nodes, bus: common.bus, clock: common.clock }
     }
@@ -113,14 +113,14 @@ impl Node {
     pub async fn start_with(stage: &Stage, set: impl FnOnce(&mut Config)) -> Node {
         let mut config = stage.config();
         set(&mut config);
-        Node::raise(stage, config, "node", &Common::new(false)).await
+        Node::raise(stage, config, &stage.node_name(), &Common::new(false)).await
     }
 
     /// The same in the machine's time, for stories in which many things happen at once.
     pub async fn in_real_time(stage: &Stage, set: impl FnOnce(&mut Config)) -> Node {
         let mut config = stage.config();
         set(&mut config);
-        Node::raise(stage, config, "node", &Common::new(true)).await
+        Node::raise(stage, config, &stage.node_name(), &Common::new(true)).await
     }
 
     async fn raise(stage: &Stage, config: Config, name: &str, common: &Common) -> Node {

@@ -93,14 +93,29 @@ impl Process {
     /// The same; gives all that it has logged.
     pub async fn stops_and_tells(self) -> String {
         self.is_told_to_stop();
-        self.ends().await;
+        self.ends_and_tells().await.1
+    }
+
+    /// Awaits that it ends by itself; gives how, and all that it has logged.
+    pub async fn ends_and_tells(self) -> (ExitStatus, String) {
+        let status = self.ends().await;
         let mut log = self.log.lock().await;
         let mut told = String::new();
         while let Some(line) = within(log.recv(), "the end of the log").await {
             told.push_str(&line);
             told.push('\n');
         }
-        told
+        (status, told)
+    }
+
+    /// Stops it where it stands (SIGSTOP).
+    pub fn freezes(&self) {
+        signals(&self.child.borrow(), "STOP");
+    }
+
+    /// Lets it go on (SIGCONT).
+    pub fn thaws(&self) {
+        signals(&self.child.borrow(), "CONT");
     }
 
     /// Tells it to stop, and awaits nothing.

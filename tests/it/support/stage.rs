@@ -120,6 +120,7 @@ impl Stage {
         config.sockets.heartbeat = Duration::from_secs(600);
         config.presence.grace = Duration::from_secs(7);
         config.rooms.sweep = Duration::from_secs(11);
+        config.cluster.lease = Duration::from_secs(3000);
         config
     }
 
@@ -182,6 +183,11 @@ impl Stage {
     /// Takes a node from its place, to stop it.
     pub fn take(&self, place: usize) -> Option<node::Node> {
         self.0.nodes.borrow_mut()[place].take()
+    }
+
+    /// A node's name that no other in this story has.
+    pub fn node_name(&self) -> String {
+        format!("node-{}", self.0.nodes.borrow().len())
     }
 
     /// A phone number that nobody else in this story has.

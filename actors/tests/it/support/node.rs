@@ -189,6 +189,7 @@ impl Node {
         Mender {
             entries: self.entries.clone(),
             db: self.rows.db.clone(),
+            presences: self.presences.clone(),
             clock: self.clock.clone(),
             limits: self.limits.clone(),
         }

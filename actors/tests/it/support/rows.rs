@@ -36,6 +36,7 @@ pub fn limits() -> Limits {
         lanes: 4,
         room_idle: Duration::from_secs(300),
         gap_wait: Duration::from_millis(50),
+        lease: Duration::from_secs(30),
         sweep: Duration::from_secs(11),
         hello_within: Duration::from_secs(13),
         heartbeat: Duration::from_secs(25),

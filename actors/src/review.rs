@@ -1,0 +1,135 @@
+//! What each sweep looks at beside numbers: which sessions have ended, who may still watch whom, and who is there.
+//! Never a change: hints have told all that it finds, unless they were lost.
+
+use crate::clock::Clock;
+use crate::cluster::{Content, Delivery, Link, Topic};
+use crate::conversation::read;
+use crate::entry::Entries;
+use crate::limits::Limits;
+use crate::presence::Presences;
+use crate::protocol::view::Status;
+use entities::{Db, SessionId, Timestamp, UserId, session};
+use sea_orm::{DbErr, QuerySelect};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Users looked at in one query.
+const PAGE: usize = 1000;
+/// Rows tell their moment by the clock of the node that wrote them, and appear when it has committed: so much later at
+/// most.
+const MARGIN: Duration = Duration::from_secs(15);
+
+/// What one sweep after another looks at.
+pub(crate) struct Review {
+    entries: Entries,
+    presences: Presences,
+    db: Db,
+    clock: Arc<dyn Clock>,
+    limits: Arc<Limits>,
+    /// When all was looked at last.
+    looked_at: Timestamp,
+    /// When this node was last found deaf: others may have to claim anew what it then asks for.
+    deaf_at: Option<Timestamp>,
+}
+
+impl Review {
+    pub(crate) fn new(
+        entries: Entries,
+        presences: Presences,
+        db: Db,
+        clock: Arc<dyn Clock>,
+        limits: Arc<Limits>,
+    ) -> Review {
+        let looked_at = clock.now();
+        Review { entries, presences, db, clock, limits, looked_at, deaf_at: None }
+    }
+
+    /// Mends what hints may have failed to tell since the last time that this succeeded.
+    pub(crate) async fn look(&mut self) -> Result<(), DbErr> {
+        let now = self.clock.now();
+        if self.entries.deaf_since().is_some() {
+            self.deaf_at = Some(now);
+        }
+        let since = self.looked_at.minus(MARGIN);
+        self.close_ended_sessions(since).await?;
+        self.part_strangers(since).await?;
+        let settled = self.deaf_at.is_none_or(|at| now.since(at) >= self.limits.sweep);
+        let watched = self.entries.watched();
+        show(&self.entries, &self.presences, &watched, settled).await?;
+        self.looked_at = now;
+        Ok(())
+    }
+
+    /// Sockets of sessions that ended since then are told, if they have not heard of it.
+    async fn close_ended_sessions(&self, since: Timestamp) -> Result<(), DbErr> {
+        let ended = session::revoked_since(since).select_only();
+        let ended = ended.column(session::Column::UserId).column(session::Column::Id);
+        for (user, session) in ended.into_tuple::<(UserId, SessionId)>().all(self.db.read()).await? {
+            let content = Content::SessionRevoked(session);
+            self.entries.receive(Arc::new(Delivery { topic: Topic::User(user), numbers: None, content }));
+        }
+        Ok(())
+    }
+
+    /// Whoever shares nothing any more with somebody watches them no longer. Only those can who left something since
+    /// then, or whom they watch.
+    async fn part_strangers(&self, since: Timestamp) -> Result<(), DbErr> {
+        let mut watches = HashSet::new();
+        for hub in self.entries.hubs() {
+            watches.extend(hub.watches().await);
+        }
+        if watches.is_empty() {
+            return Ok(());
+        }
+        let listed = self.clock.now().minus(self.limits.outbox_keep) < since;
+        if listed {
+            let left = read::left_since(&self.db, since).await?;
+            watches.retain(|(watcher, watched)| left.contains(watcher) || left.contains(watched));
+        }
+        let watches: Vec<(UserId, UserId)> = watches.into_iter().collect();
+        for page in watches.chunks(PAGE) {
+            let acquainted = read::acquainted_pairs(&self.db, page).await?;
+            let strangers: Vec<_> = page.iter().copied().filter(|pair| !acquainted.contains(pair)).collect();
+            if !strangers.is_empty() {
+                let strangers: Arc<[_]> = strangers.into();
+                self.entries.hubs().iter().for_each(|hub| hub.unwatch(strangers.clone()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Tells the watchers at this node of those who are shown otherwise than they are. That somebody has gone is believed
+/// only when claims are `settled`: after a loss of what joins the nodes, they come back one by one.
+pub(crate) async fn show(
+    entries: &Entries,
+    presences: &Presences,
+    users: &[UserId],
+    settled: bool,
+) -> Result<(), DbErr> {
+    for page in users.chunks(PAGE) {
+        let before: Vec<(UserId, Option<Status>)> =
+            page.iter().filter_map(|user| Some((*user, entries.shows(*user)?))).collect();
+        let watched: Vec<UserId> = before.iter().map(|(user, _)| *user).collect();
+        if watched.is_empty() || entries.cluster().link() != Link::Up {
+            continue;
+        }
+        let now = presences.statuses(&watched).await.into_iter().map(|status| status.unwrap_or(Status::Offline));
+        let wrong: Vec<(UserId, Option<Status>)> = before
+            .into_iter()
+            .zip(now)
+            .filter(|((_, before), now)| *before != Some(*now) && (settled || *now != Status::Offline))
+            .map(|(before, _)| before)
+            .collect();
+        // Looked at again: with those who are absent comes when they were seen last.
+        let users: Vec<UserId> = wrong.iter().map(|(user, _)| *user).collect();
+        for ((_, before), presence) in wrong.iter().zip(presences.look(&users).await?) {
+            if *before != Some(presence.status) && (settled || presence.status != Status::Offline) {
+                entries.metrics().mended.inc();
+                entries.correct(*before, &presence);
+            }
+        }
+    }
+    Ok(())
+}

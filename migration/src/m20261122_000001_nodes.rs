@@ -1,0 +1,37 @@
+//! The nodes and their leases; and which sessions ended lately, for those who did not hear of it.
+//!
+//! Never edited once shipped.
+
+use crate::dialect::define;
+use sea_orm_migration::prelude::*;
+
+/// The first migration of the fleet. A release that does not know of it is not concerned.
+#[derive(DeriveMigrationName)]
+pub struct Migration;
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        define(manager, &DEFINITIONS).await
+    }
+}
+
+const DEFINITIONS: [&str; 2] = [
+    "CREATE TABLE nodes (
+        id TEXT NOT NULL PRIMARY KEY,
+        incarnation BIGINT NOT NULL,
+        version TEXT NOT NULL,
+        address TEXT NOT NULL,
+        sockets BIGINT NOT NULL,
+        rooms BIGINT NOT NULL,
+        load BIGINT NOT NULL,
+        draining BOOLEAN NOT NULL,
+        stopped BOOLEAN NOT NULL,
+        started_at BIGINT NOT NULL,
+        renewed_at BIGINT NOT NULL,
+        lease_until BIGINT NOT NULL,
+        reaper TEXT,
+        reaper_until BIGINT
+    ) {rewritten}",
+    "CREATE INDEX sessions_revoked_at ON sessions (revoked_at) WHERE revoked_at IS NOT NULL",
+];
