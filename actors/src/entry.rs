@@ -5,13 +5,14 @@
 //! Hints may be lost, doubled or out of order. An entry lets through each `rev` once and in order;
 //! what it misses it has read from the rows, by the mender (`mender.rs`).
 
+mod watched;
+
 use crate::clock::Clock;
 use crate::cluster::{Cluster, Content, Delivery, Fill, Heard, Part, Topic};
 use crate::hub::HubHandle;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
-use crate::presence::{shown, told};
-use crate::protocol::view::{Presence, Status};
+use crate::protocol::view::Status;
 use entities::{SessionId, Timestamp, UserId};
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
@@ -343,42 +344,6 @@ impl Entries {
             .collect()
     }
 
-    /// The users whom somebody here watches.
-    pub(crate) fn watched(&self) -> Vec<UserId> {
-        let watched = |topic: &Topic| if let Topic::Presence(user) = topic { Some(*user) } else { None };
-        self.0.shards.iter().flat_map(|shard| shard.lock().keys().filter_map(watched).collect::<Vec<_>>()).collect()
-    }
-
-    /// Somebody who begins to watch was told so. If others were told otherwise, all are told again.
-    pub(crate) fn show(&self, user: UserId, status: Status) {
-        let topic = Topic::Presence(user);
-        let Some(entry) = self.find(topic) else { return };
-        let mut state = entry.state.lock();
-        match state.shown {
-            None if !state.gap_known => state.shown = Some(status),
-            Some(shown) if shown != status => {
-                (state.shown, state.gap_known) = (None, true);
-                self.mend(topic);
-            }
-            _ => {}
-        }
-    }
-
-    /// How somebody is shown here; `None` when nobody watches, `Some(None)` when not to all alike.
-    pub(crate) fn shows(&self, user: UserId) -> Option<Option<Status>> {
-        self.find(Topic::Presence(user)).map(|entry| entry.state.lock().shown)
-    }
-
-    /// Tells those who watch here how somebody is shown, unless they were told anything since it was `before`.
-    pub(crate) fn correct(&self, before: Option<Status>, presence: &Presence) {
-        let Some(entry) = self.find(Topic::Presence(presence.user_id)) else { return };
-        let mut state = entry.state.lock();
-        if state.shown == before && !self.is_behind(&state) {
-            (state.shown, state.gap_known) = (Some(presence.status), false);
-            self.forward(&state, &told(presence));
-        }
-    }
-
     /// Something private to a user has changed: their sockets on every node hear of it.
     pub fn user_changed(&self, user: UserId) {
         self.deliver(Arc::new(Delivery { topic: Topic::User(user), numbers: None, content: Content::Changed }));
@@ -391,15 +356,6 @@ impl Entries {
             numbers: None,
             content: Content::SessionRevoked(session),
         }));
-    }
-}
-
-impl State {
-    /// Whether a delivery tells of somebody what was not told yet. When they were seen last may be new.
-    fn is_news(&mut self, delivery: &Delivery) -> bool {
-        let Some(status) = shown(&delivery.content) else { return true };
-        self.gap_known = false;
-        self.shown.replace(status) != Some(status) || status == Status::Offline
     }
 }
 

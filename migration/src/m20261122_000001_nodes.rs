@@ -1,4 +1,4 @@
-//! The nodes and their leases; and which sessions ended lately, for those who did not hear of it.
+//! The nodes and their leases; and for those who did not hear of it, which sessions ended and who left what.
 //!
 //! Never edited once shipped.
 
@@ -16,7 +16,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-const DEFINITIONS: [&str; 2] = [
+const DEFINITIONS: [&str; 3] = [
     "CREATE TABLE nodes (
         id TEXT NOT NULL PRIMARY KEY,
         incarnation BIGINT NOT NULL,
@@ -34,4 +34,5 @@ const DEFINITIONS: [&str; 2] = [
         reaper_until BIGINT
     ) {rewritten}",
     "CREATE INDEX sessions_revoked_at ON sessions (revoked_at) WHERE revoked_at IS NOT NULL",
+    "CREATE INDEX participants_left ON participants (conversation_id, rev) WHERE until_rev IS NOT NULL",
 ];

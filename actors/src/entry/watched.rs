@@ -1,0 +1,55 @@
+//! How the people whom somebody here watches are shown: what was told of them last, and what should be told again.
+//! Never how they are: claims tell.
+
+use super::{Entries, State};
+use crate::cluster::{Delivery, Topic};
+use crate::presence::{shown, told};
+use crate::protocol::view::{Presence, Status};
+use entities::UserId;
+
+impl Entries {
+    /// The users whom somebody here watches.
+    pub(crate) fn watched(&self) -> Vec<UserId> {
+        let watched = |topic: &Topic| if let Topic::Presence(user) = topic { Some(*user) } else { None };
+        self.0.shards.iter().flat_map(|shard| shard.lock().keys().filter_map(watched).collect::<Vec<_>>()).collect()
+    }
+
+    /// Somebody who begins to watch was told so. If others were told otherwise, all are told again.
+    pub(crate) fn show(&self, user: UserId, status: Status) {
+        let topic = Topic::Presence(user);
+        let Some(entry) = self.find(topic) else { return };
+        let mut state = entry.state.lock();
+        match state.shown {
+            None if !state.gap_known => state.shown = Some(status),
+            Some(shown) if shown != status => {
+                (state.shown, state.gap_known) = (None, true);
+                self.mend(topic);
+            }
+            _ => {}
+        }
+    }
+
+    /// How somebody is shown here; `None` when nobody watches, `Some(None)` when not to all alike.
+    pub(crate) fn shows(&self, user: UserId) -> Option<Option<Status>> {
+        self.find(Topic::Presence(user)).map(|entry| entry.state.lock().shown)
+    }
+
+    /// Tells those who watch here how somebody is shown, unless they were told anything since it was `before`.
+    pub(crate) fn correct(&self, before: Option<Status>, presence: &Presence) {
+        let Some(entry) = self.find(Topic::Presence(presence.user_id)) else { return };
+        let mut state = entry.state.lock();
+        if state.shown == before && !self.is_behind(&state) {
+            (state.shown, state.gap_known) = (Some(presence.status), false);
+            self.forward(&state, &told(presence));
+        }
+    }
+}
+
+impl State {
+    /// Whether a delivery tells of somebody what was not told yet. When they were seen last may be new.
+    pub(super) fn is_news(&mut self, delivery: &Delivery) -> bool {
+        let Some(status) = shown(&delivery.content) else { return true };
+        self.gap_known = false;
+        self.shown.replace(status) != Some(status) || status == Status::Offline
+    }
+}
