@@ -291,7 +291,10 @@ impl Work {
             .map(|(user, _)| user)
             .filter(|user| *user != sender)
             .collect();
-        if !users.is_empty() || !self.new_places.contains(&place) {
+        if users.is_empty() && self.new_places.contains(&place) {
+            // Nothing is written of it yet; what it said before in this transaction does not count.
+            self.mentions.remove(&place);
+        } else {
             self.mentions.insert(place, users);
         }
     }
