@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The generic cell rate algorithm (ITU-T I.371, annex A), one step: a key holds when its next request would be due.
-const GCRA: &str = r"
+pub const GCRA: &str = r"
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local interval, burst = tonumber(ARGV[1]), tonumber(ARGV[2])

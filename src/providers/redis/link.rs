@@ -1,8 +1,10 @@
 //! The link to Redis: comes up, is watched, is lost, and comes up again; which topics are listened to, and what goes out.
 //! Never a wait in the path of a change: what cannot go out at once is dropped, and the rows tell.
 
+use super::connection::Connection;
 use super::hint;
-use super::server::{Connection, Server};
+use super::server::Server;
+use super::trial;
 use actors::clock::Clock;
 use actors::cluster::{Delivery, Heard, Inlet, Link, Meters, Topic};
 use parking_lot::{Mutex, RwLock};
@@ -19,8 +21,8 @@ const PAGE: usize = 1000;
 const TOGETHER: usize = 512;
 /// What may wait to go out, in bytes; beyond, hints are dropped.
 const WAITING_BYTES: usize = 32 << 20;
-/// How often an idle link is tried.
-const PING_EVERY: Duration = Duration::from_millis(500);
+/// How often a link is tried, and the other nodes are told if they may have missed something.
+const TRY_EVERY: Duration = Duration::from_millis(500);
 /// Between two tries to connect, at first and at most.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
@@ -36,6 +38,8 @@ pub struct Wire {
     state: RwLock<State>,
     /// What somebody here listens to. Held while the link comes up, so that nothing is listened to by neither side.
     wanted: Mutex<HashSet<Topic>>,
+    /// What this node has just asked to hear no more, in a Redis Cluster.
+    leaving: Mutex<HashSet<Topic>>,
     changes: mpsc::UnboundedSender<Change>,
     hints: mpsc::UnboundedSender<Arc<Delivery>>,
     waiting_bytes: AtomicUsize,
@@ -81,6 +85,7 @@ impl Wire {
             inlet: OnceLock::new(),
             state: RwLock::new(State { link: Link::Joining, live: None }),
             wanted: Mutex::default(),
+            leaving: Mutex::default(),
             changes,
             hints,
             waiting_bytes: AtomicUsize::new(0),
@@ -141,10 +146,7 @@ impl Wire {
             let hints = batch.drain(..).map(|delivery| hint(&delivery)).collect();
             match self.live() {
                 Some(mut live) => match live.commands.publish(hints).await {
-                    Ok(()) => {
-                        self.meters.published.inc_by(count);
-                        self.announce(&mut live).await;
-                    }
+                    Ok(()) => drop(self.meters.published.inc_by(count)),
                     Err(error) => {
                         self.drop_hints(count);
                         self.fault(&live, &error);
@@ -167,10 +169,12 @@ impl Wire {
         }
     }
 
-    /// A command failed: a link that is broken comes up anew. Redis Cluster's heals by itself, shard by shard.
+    /// A command failed: a link that is broken, or leads to who is no master any more, comes up anew. Redis Cluster's
+    /// finds the way by itself, shard by shard; it is tried now and then.
     pub fn fault(&self, live: &Live, error: &RedisError) {
         tracing::debug!(%error, "Redis did not do what it was asked");
-        if matches!(live.commands, Connection::Single(_)) && (error.is_io_error() || error.is_unrecoverable_error()) {
+        let is_lost = error.is_io_error() || error.is_unrecoverable_error() || trial::is_no_master(error);
+        if matches!(live.commands, Connection::Single(_)) && is_lost {
             live.broken.notify_one();
         }
     }
@@ -185,14 +189,14 @@ impl Wire {
         match push.kind {
             PushKind::Message | PushKind::SMessage => self.hinted(push.data),
             PushKind::Disconnection => broken.notify_one(),
-            // A shard was moved: its channels are elsewhere.
+            // Unasked for, it says that a shard was moved: its channels are elsewhere.
             PushKind::SUnsubscribe => {
                 let channel = push.data.into_iter().next();
                 let topic = channel.and_then(|channel| match channel {
                     Value::BulkString(name) => hint::topic(&self.prefix, &name),
                     _ => None,
                 });
-                if topic.is_none_or(|topic| self.wanted.lock().contains(&topic)) {
+                if topic.is_none_or(|topic| !self.leaving.lock().remove(&topic)) {
                     broken.notify_one();
                 }
             }
@@ -253,20 +257,28 @@ impl Wire {
 
     async fn stay(self: Arc<Wire>, mut changes: mpsc::UnboundedReceiver<Change>) {
         let mut pause = PAUSES.0;
-        let mut told = false;
+        // One line when it goes, and one when it is back; more only if it refuses this node, and why is new.
+        let mut said: Option<String> = None;
         loop {
             match self.come_up().await {
                 Ok((ears, heard)) => {
                     tracing::info!(redis = self.server.shown(), "joined to the other nodes");
-                    (pause, told) = (PAUSES.0, false);
+                    let up_at = self.clock.now();
                     let error = self.listen(ears, heard, &mut changes).await;
                     tracing::warn!(%error, "Redis is away: changes of other nodes are read from the rows, every second");
+                    said = Some(String::new());
                     self.go_down(&mut changes);
+                    if self.clock.now().since(up_at) > PAUSES.1 {
+                        pause = PAUSES.0;
+                    }
                 }
-                Err(error) if !std::mem::replace(&mut told, true) => {
-                    tracing::warn!(%error, redis = self.server.shown(), "Redis cannot be reached; trying again");
+                Err(error) => {
+                    let refusal = trial::refusal(&error).unwrap_or_default();
+                    if said.as_ref() != Some(&refusal) {
+                        tracing::warn!(%error, redis = self.server.shown(), "Redis cannot be reached; trying again");
+                        said = Some(refusal);
+                    }
                 }
-                Err(_) => {}
             }
             // Not all nodes at once.
             let jitter = self.clock.below(pause.as_millis().max(1) as u64);
@@ -291,7 +303,9 @@ impl Wire {
             }
             Ok::<(), ()>(())
         };
-        let commands = self.server.connect(mouth).await?;
+        let mut commands = self.server.connect(mouth).await?;
+        // One that takes no changes, or no longer lets us do what we do, is as good as none.
+        trial::try_all(&mut commands, &self.prefix, &format!("{:016x}", self.origin)).await?;
         ears.subscribe(&[self.nodes_channel()]).await?;
         let mut heard = HashSet::new();
         loop {
@@ -317,6 +331,7 @@ impl Wire {
             let _wanted = self.wanted.lock();
             *self.state.write() = State { link: Link::Down, live: None };
         }
+        self.leaving.lock().clear();
         while changes.try_recv().is_ok() {}
         self.dropped.store(true, Ordering::Relaxed);
         self.hear(Heard::MayHaveMissed);
@@ -339,11 +354,16 @@ impl Wire {
         let unwanted = heard.difference(&self.wanted.lock()).map(|topic| (*topic, None)).collect::<Vec<_>>();
         unwanted.into_iter().for_each(|change| drop(self.changes.send(change)));
         let mut batch = Vec::new();
+        let mut trial = self.clock.sleep(Duration::ZERO);
         loop {
             let outcome = tokio::select! {
-                _ = changes.recv_many(&mut batch, PAGE) => self.follow(&mut ears, &mut heard, &mut batch).await,
-                () = self.clock.sleep(PING_EVERY) => self.try_link(&mut ears).await,
+                biased;
                 () = ears.broken.notified() => Err((redis::ErrorKind::Io, "the connection was lost").into()),
+                () = &mut trial => {
+                    trial = self.clock.sleep(TRY_EVERY);
+                    self.try_link(&mut ears).await
+                }
+                _ = changes.recv_many(&mut batch, PAGE) => self.follow(&mut ears, &mut heard, &mut batch).await,
             };
             if let Err(error) = outcome {
                 return error;
@@ -351,10 +371,11 @@ impl Wire {
         }
     }
 
+    /// Whether both connections answer; and what the other nodes should know.
     async fn try_link(&self, ears: &mut Ears) -> RedisResult<()> {
         let Some(mut live) = self.live() else { return Ok(()) };
-        ears.connection.ping().await?;
-        live.commands.ping().await?;
+        let mut commands = live.commands.clone();
+        tokio::try_join!(ears.connection.ping(), commands.ping())?;
         self.announce(&mut live).await;
         Ok(())
     }
@@ -378,6 +399,9 @@ impl Wire {
             ears.connection.subscribe(&self.channels(&begin)).await?;
         }
         if !end.is_empty() {
+            if matches!(ears.connection, Connection::Cluster(_)) {
+                self.leaving.lock().extend(&end);
+            }
             ears.connection.unsubscribe(&self.channels(&end)).await?;
         }
         for (_, done) in batch.drain(..) {

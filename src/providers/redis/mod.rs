@@ -2,10 +2,12 @@
 //! Never anything that must not be lost: what Redis forgets, or cannot say now, the rows tell.
 
 mod claims;
+mod connection;
 mod count;
 mod hint;
 mod link;
 mod server;
+mod trial;
 
 use crate::config;
 use actors::clock::Clock;
@@ -44,11 +46,11 @@ impl RedisCluster {
         // Two providers of cryptography are compiled in, ours and the database driver's: which one TLS has is to be said.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let server = Server::from_config(config)?;
-        if let Err(error) = server.try_out().await {
-            if let Some(refusal) = server::refusal(&error) {
-                bail!("cluster.url: {} cannot be used: {refusal}", server.shown());
-            }
-            tracing::warn!(%error, redis = server.shown(), "Redis is away; the node is not ready before it is there");
+        // One that is merely away is waited for: the link says so.
+        if let Err(error) = server.try_out(&config.prefix, node).await
+            && let Some(refusal) = trial::refusal(&error)
+        {
+            bail!("cluster.url: {} cannot be used: {refusal}", server.shown());
         }
         let (wire, inboxes) = Wire::new(server, config.prefix.clone(), clock);
         let node: Arc<str> = node.into();

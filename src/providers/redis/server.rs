@@ -1,43 +1,39 @@
 //! Which Redis there is, and connections to it: one server, a master that Sentinels name, or a Redis Cluster.
 //! Never what is said on them.
 
+use super::connection::Connection;
+use super::trial;
 use crate::config;
-use anyhow::{Context, bail};
-use futures_util::future::try_join_all;
-use redis::aio::{AsyncPushSender, ConnectionLike, MultiplexedConnection};
+use anyhow::{Context, anyhow, bail};
+use redis::aio::AsyncPushSender;
 use redis::cluster::ClusterClientBuilder;
-use redis::cluster_async::ClusterConnection;
+use redis::io::tcp::TcpSettings;
 use redis::sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType};
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, Pipeline,
-    ProtocolVersion, RedisError, RedisFuture, RedisResult, TlsCertificates, TlsMode, Value, cmd,
+    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, IntoConnectionInfo, ProtocolVersion,
+    RedisError, RedisResult, TlsCertificates, TlsMode, cmd,
 };
-use std::collections::HashMap;
 use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
 /// A Redis that answers nothing for so long is away.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
-/// The oldest that has sharded channels. Valkey says 7.2 here.
-const OLDEST: (u32, u32) = (7, 0);
 
-/// Where Redis is, and of what kind.
-pub enum Server {
-    /// One server.
-    Standalone(Client),
-    /// The master that these name.
-    Sentinel(Mutex<SentinelClient>),
-    /// Several, each with a part of the channels and keys.
-    Cluster(Vec<ConnectionInfo>, Option<TlsCertificates>),
+/// What the settings name.
+pub struct Server {
+    kind: Kind,
+    addresses: Vec<ConnectionInfo>,
 }
 
-/// A connection; a clone shares it.
-#[derive(Clone)]
-pub enum Connection {
-    /// To one server.
-    Single(MultiplexedConnection),
-    /// To all of a Redis Cluster.
-    Cluster(ClusterConnection),
+enum Kind {
+    /// One server.
+    Standalone(Client),
+    /// The master of this name.
+    Sentinel(Mutex<SentinelClient>, String),
+    /// Several, each with a part of the channels and keys.
+    Cluster(Option<TlsCertificates>),
 }
 
 impl Server {
@@ -46,35 +42,45 @@ impl Server {
     /// # Errors
     /// An address or a certificate that cannot be read, with its key.
     pub fn from_config(config: &config::Cluster) -> anyhow::Result<Server> {
+        // Other parts of the node may bring another cryptography along; then TLS asks which. An error says that it knows.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let certificates = if config.ca.as_os_str().is_empty() {
             None
         } else {
-            let root_cert = std::fs::read(&config.ca).context("cluster.ca cannot be read")?;
+            let root_cert = std::fs::read(&config.ca)
+                .with_context(|| format!("cluster.ca: {} cannot be read", config.ca.display()))?;
             Some(TlsCertificates { client_tls: None, root_cert: Some(root_cert) })
         };
         let addresses = config.url.expose().split(',').map(|url| address(url.trim()));
-        let mut addresses = addresses.collect::<RedisResult<Vec<_>>>().context("cluster.url")?;
-        match config.kind {
-            config::ClusterKind::Standalone => match (addresses.pop(), addresses.is_empty()) {
-                (Some(one), true) => Ok(Server::Standalone(client(one, certificates).context("cluster.url")?)),
+        let addresses = addresses.collect::<RedisResult<Vec<_>>>().map_err(|_| {
+            anyhow!(
+                "cluster.url: not of the form redis://user:password@host:port/number; what is not a letter or digit in \
+                 a password is written as in all URLs, such as %40 for @"
+            )
+        })?;
+        let kind = match config.kind {
+            config::ClusterKind::Standalone => match &addresses[..] {
+                [one] => Kind::Standalone(client(one.clone(), certificates).context("cluster.url, cluster.ca")?),
                 _ => bail!("cluster.url: several servers are a \"sentinel\" or a \"cluster\"; set cluster.kind"),
             },
             config::ClusterKind::Sentinel => {
-                let sentinels = sentinels(config, &addresses, certificates).context("cluster.url")?;
-                Ok(Server::Sentinel(Mutex::new(sentinels)))
+                let sentinels = sentinels(config, &addresses, certificates).context("cluster.url, cluster.ca")?;
+                Kind::Sentinel(Mutex::new(sentinels), config.sentinel_master.clone())
             }
-            config::ClusterKind::Cluster => Ok(Server::Cluster(addresses, certificates)),
-        }
+            config::ClusterKind::Cluster => Kind::Cluster(certificates),
+        };
+        Ok(Server { kind, addresses })
     }
 
     /// Connects; `push` hears what is published, and that the connection has ended.
     pub async fn connect(&self, push: impl AsyncPushSender) -> RedisResult<Connection> {
-        let client = match self {
-            Server::Standalone(client) => client.clone(),
-            Server::Sentinel(sentinels) => sentinels.lock().await.async_get_client().await?,
-            Server::Cluster(addresses, certificates) => {
-                let client = ClusterClientBuilder::new(addresses.clone())
+        let client = match &self.kind {
+            Kind::Standalone(client) => client.clone(),
+            Kind::Sentinel(sentinels, _) => sentinels.lock().await.async_get_client().await?,
+            Kind::Cluster(certificates) => {
+                let client = ClusterClientBuilder::new(self.addresses.clone())
                     .use_protocol(ProtocolVersion::RESP3)
+                    .tcp_settings(at_once())
                     .connection_timeout(ANSWERS_WITHIN)
                     .response_timeout(ANSWERS_WITHIN)
                     .push_sender(push);
@@ -92,45 +98,77 @@ impl Server {
         Ok(Connection::Single(client.get_multiplexed_async_connection_with_config(&config).await?))
     }
 
-    /// Whether it is there, is a Redis that serves us, and lets us in.
+    /// Whether it is there, is a Redis that serves us, and lets us do what we do.
     ///
     /// # Errors
-    /// Those of the connection; `ErrorKind::InvalidClientConfig` if it is too old.
-    pub async fn try_out(&self) -> RedisResult<()> {
-        let mut connection = self.connect(|_| Ok::<(), ()>(())).await?;
-        // Unlike INFO, an ACL cannot take HELLO away from who has signed in.
-        let hello: RedisResult<HashMap<String, Value>> = match &mut connection {
-            Connection::Single(connection) => cmd("HELLO").query_async(connection).await,
-            // Its connections speak RESP3 already, which asks for 6.0; sharded channels are asked for when used.
-            Connection::Cluster(_) => return Ok(()),
+    /// Those of the connection; `refusal` tells which of them are for good.
+    pub async fn try_out(&self, prefix: &str, name: &str) -> RedisResult<()> {
+        let tried = async {
+            let mut connection = self.connect(|_| Ok::<(), ()>(())).await?;
+            trial::greet(&mut connection).await?;
+            trial::try_all(&mut connection, prefix, name).await
         };
-        let Some(Value::BulkString(version)) = hello?.remove("version") else { return Ok(()) };
-        let version = String::from_utf8_lossy(&version).into_owned();
-        let mut numbers = version.split('.').map(|number| number.parse().unwrap_or(0));
-        if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < OLDEST {
-            let is_old = (ErrorKind::InvalidClientConfig, "it is too old: 7.0 or later is asked for", version);
-            return Err(RedisError::from(is_old));
+        match tried.await {
+            Err(error) if error.kind() == ErrorKind::MasterNameNotFoundBySentinel => {
+                Err(self.without_master(error).await)
+            }
+            Err(error) if error.is_timeout() && self.is_without_tls().await => {
+                Err((ErrorKind::InvalidClientConfig, "it does not speak TLS", "redis:// is without".to_owned()).into())
+            }
+            tried => tried,
         }
-        Ok(())
+    }
+
+    /// A master may be unknown, or merely away: only the one is for good.
+    async fn without_master(&self, error: RedisError) -> RedisError {
+        let Kind::Sentinel(sentinels, master) = &self.kind else { return error };
+        let known = async {
+            let sentinel = sentinels.lock().await.async_get_sentinel_client().await?;
+            let mut connection = sentinel.get_multiplexed_async_connection().await?;
+            let mut ask = cmd("SENTINEL");
+            ask.arg("GET-MASTER-ADDR-BY-NAME").arg(master).query_async::<Option<(String, u16)>>(&mut connection).await
+        };
+        match known.await {
+            Ok(None) => error,
+            Ok(Some(_)) => (ErrorKind::Io, "the Sentinels say that the master is away").into(),
+            Err(error) => error,
+        }
+    }
+
+    /// Whether a server that did not take up TLS answers without. It may wait for the end of what it takes for a line.
+    async fn is_without_tls(&self) -> bool {
+        let Some(ConnectionAddr::TcpTls { host, port, .. }) = self.addresses.first().map(ConnectionInfo::addr) else {
+            return false;
+        };
+        let answer = async {
+            let mut stream = TcpStream::connect((host.as_str(), *port)).await.ok()?;
+            stream.write_all(b"PING\r\n").await.ok()?;
+            stream.read_u8().await.ok()
+        };
+        // Redis's own answers begin so: it is well, or asks for a password.
+        matches!(tokio::time::timeout(ANSWERS_WITHIN, answer).await, Ok(Some(b'+' | b'-')))
     }
 
     /// Where it is, without passwords.
     pub fn shown(&self) -> String {
-        let list = |addresses: &[ConnectionInfo]| {
-            addresses.iter().map(|info| info.addr().to_string()).collect::<Vec<_>>().join(", ")
-        };
-        match self {
-            Server::Standalone(client) => format!("Redis at {}", client.get_connection_info().addr()),
-            Server::Sentinel(_) => "Redis as the Sentinels name it".to_owned(),
-            Server::Cluster(addresses, _) => format!("Redis Cluster by {}", list(addresses)),
+        let addresses = self.addresses.iter().map(|info| info.addr().to_string()).collect::<Vec<_>>().join(", ");
+        match &self.kind {
+            Kind::Standalone(_) => format!("Redis at {addresses}"),
+            Kind::Sentinel(_, master) => format!("Redis {master} by the Sentinels at {addresses}"),
+            Kind::Cluster(_) => format!("Redis Cluster by {addresses}"),
         }
     }
+}
+
+/// What is written goes out as it is: the next does not wait until the one before has been acknowledged.
+fn at_once() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
 }
 
 fn address(url: &str) -> RedisResult<ConnectionInfo> {
     let info = url.into_connection_info()?;
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
-    Ok(info.set_redis_settings(settings))
+    Ok(info.set_redis_settings(settings).set_tcp_settings(at_once()))
 }
 
 fn client(address: ConnectionInfo, certificates: Option<TlsCertificates>) -> RedisResult<Client> {
@@ -148,7 +186,8 @@ fn sentinels(
 ) -> RedisResult<SentinelClient> {
     let places = addresses.iter().map(|info| info.addr().clone());
     let mut builder = SentinelClientBuilder::new(places, &config.sentinel_master, SentinelServerType::Master)?
-        .set_client_to_redis_protocol(ProtocolVersion::RESP3);
+        .set_client_to_redis_protocol(ProtocolVersion::RESP3)
+        .set_client_to_redis_tcp_settings(at_once());
     if let Some(first) = addresses.first() {
         let settings = first.redis_settings();
         builder = builder.set_client_to_redis_db(settings.db());
@@ -171,103 +210,4 @@ fn sentinels(
             .set_client_to_sentinel_certificates(certificates);
     }
     builder.build()
-}
-
-impl Connection {
-    /// Listens to channels; ends when what is published from then on arrives.
-    pub async fn subscribe(&mut self, channels: &[String]) -> RedisResult<()> {
-        match self {
-            Connection::Single(connection) => connection.subscribe(channels).await,
-            // One command may name channels of one shard only.
-            Connection::Cluster(connection) => {
-                let each = channels.iter().map(|channel| {
-                    let mut connection = connection.clone();
-                    async move { connection.ssubscribe(channel).await }
-                });
-                try_join_all(each).await.map(drop)
-            }
-        }
-    }
-
-    /// Listens to channels no more.
-    pub async fn unsubscribe(&mut self, channels: &[String]) -> RedisResult<()> {
-        match self {
-            Connection::Single(connection) => connection.unsubscribe(channels).await,
-            Connection::Cluster(connection) => {
-                let each = channels.iter().map(|channel| {
-                    let mut connection = connection.clone();
-                    async move { connection.sunsubscribe(channel).await }
-                });
-                try_join_all(each).await.map(drop)
-            }
-        }
-    }
-
-    /// Publishes, in this order for each channel: each a channel and what is said there.
-    pub async fn publish(&mut self, hints: Vec<(String, Vec<u8>)>) -> RedisResult<()> {
-        match self {
-            Connection::Single(connection) => {
-                let mut pipeline = Pipeline::with_capacity(hints.len());
-                for (channel, hint) in hints {
-                    pipeline.cmd("PUBLISH").arg(channel).arg(hint).ignore();
-                }
-                pipeline.exec_async(connection).await
-            }
-            Connection::Cluster(connection) => {
-                let each = hints.into_iter().map(|(channel, hint)| {
-                    let mut connection = connection.clone();
-                    async move { cmd("SPUBLISH").arg(channel).arg(hint).exec_async(&mut connection).await }
-                });
-                try_join_all(each).await.map(drop)
-            }
-        }
-    }
-
-    /// Whether it answers.
-    pub async fn ping(&mut self) -> RedisResult<()> {
-        cmd("PING").exec_async(self).await
-    }
-}
-
-impl ConnectionLike for Connection {
-    fn req_packed_command<'a>(&'a mut self, cmd: &'a Cmd) -> RedisFuture<'a, Value> {
-        match self {
-            Connection::Single(connection) => connection.req_packed_command(cmd),
-            Connection::Cluster(connection) => connection.req_packed_command(cmd),
-        }
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        match self {
-            Connection::Single(connection) => connection.req_packed_commands(pipeline, offset, count),
-            Connection::Cluster(connection) => connection.req_packed_commands(pipeline, offset, count),
-        }
-    }
-
-    fn get_db(&self) -> i64 {
-        match self {
-            Connection::Single(connection) => connection.get_db(),
-            Connection::Cluster(connection) => connection.get_db(),
-        }
-    }
-}
-
-/// Why a Redis refuses this node whenever it is asked; `None` if it is merely away.
-pub fn refusal(error: &RedisError) -> Option<String> {
-    let of_server = error.code().filter(|code| ["NOAUTH", "WRONGPASS", "NOPERM", "ERR"].contains(code));
-    let text = error.to_string();
-    match error.kind() {
-        ErrorKind::AuthenticationFailed => Some(format!("the user or the password is wrong ({text})")),
-        _ if of_server.is_some() => Some(format!("it refuses this node: {text}")),
-        ErrorKind::RESP3NotSupported => Some("it is too old: 7.0 or later is asked for".to_owned()),
-        ErrorKind::Parse => Some(format!("what answers there is no Redis ({text})")),
-        ErrorKind::InvalidClientConfig | ErrorKind::MasterNameNotFoundBySentinel => Some(text),
-        ErrorKind::Io if text.contains("certificate") || text.contains("lookup") => Some(text),
-        _ => None,
-    }
 }
