@@ -5,14 +5,14 @@
 //! A user's claims are one key, so that one step tells what was before and after it, on whichever shard it lies. They
 //! end by themselves when their nodes no longer refresh them; a node that has gone is told by its lease long before.
 
-use super::link::Wire;
+use super::link::{Live, Wire};
 use actors::cluster::{Claim, Claimed};
 use actors::protocol::view::Status;
 use entities::{SessionId, UserId};
 use futures_util::future::join_all;
 use parking_lot::Mutex;
 use redis::{Pipeline, RedisResult, pipe};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -166,38 +166,83 @@ impl Claims {
         }
     }
 
-    /// Refreshes what this node claims: now and then, and whenever the link has come up, since Redis may have forgotten it.
+    /// Makes what this node claims true in Redis: now and then, and whenever the link has come up. Meanwhile Redis may
+    /// have forgotten it, and people may have gone.
     pub async fn keep(self: Arc<Self>, came_up: Arc<Notify>) {
         loop {
             tokio::select! {
                 () = self.wire.clock.sleep(REFRESH_EVERY) => {}
                 () = came_up.notified() => {}
             }
-            let users: Vec<UserId> = self.own.lock().keys().copied().collect();
-            for page in users.chunks(PAGE) {
+            for page in self.users().await.chunks(PAGE) {
+                self.clear(page).await;
                 self.refresh(page).await;
             }
         }
     }
 
+    /// Whom this node claims, and whom Redis says that it does.
+    async fn users(&self) -> Vec<UserId> {
+        let mut users: HashSet<UserId> = self.own.lock().keys().copied().collect();
+        if let Some(mut live) = self.wire.live() {
+            let mut members = redis::cmd("SMEMBERS");
+            let members = members.arg(self.node_key(&self.node)).query_async::<Vec<String>>(&mut live.commands);
+            match members.await {
+                Ok(members) => users.extend(members.iter().filter_map(|user| user.parse::<UserId>().ok())),
+                Err(error) => self.wire.fault(&live, &error),
+            }
+        }
+        users.into_iter().collect()
+    }
+
+    /// Takes away what Redis says and this node does not. A claim that is made meanwhile is refreshed afterwards.
+    async fn clear(&self, users: &[UserId]) {
+        let (Some(live), Some(found)) = (self.wire.live(), self.page(users).await) else { return };
+        let mut pipelines = Vec::new();
+        {
+            let own = self.own.lock();
+            for (user, claims) in users.iter().zip(found) {
+                let devices = own.get(user);
+                let is_gone = |claim: &Claim| {
+                    claim.node == self.node && devices.is_none_or(|own| !own.contains_key(&claim.session))
+                };
+                let gone = claims.iter().filter(|claim| is_gone(claim)).map(|claim| field(&self.node, claim.session));
+                let gone: Vec<String> = gone.collect();
+                if !gone.is_empty() {
+                    pipelines.push(single("HDEL", &self.user_key(*user), gone));
+                }
+                if devices.is_none() {
+                    pipelines.push(single("SREM", &self.node_key(&self.node), vec![user.to_string()]));
+                }
+            }
+        }
+        self.send_all(&live, &pipelines).await;
+    }
+
     async fn refresh(&self, users: &[UserId]) {
         let Some(live) = self.wire.live() else { return };
-        let mut listed = pipe();
-        let node_key = self.node_key(&self.node);
-        let names: Vec<String> = users.iter().map(UserId::to_string).collect();
-        listed.cmd("SADD").arg(&node_key).arg(names).ignore();
-        listed.cmd("PEXPIRE").arg(&node_key).arg(KEPT.as_millis() as u64).ignore();
         let pipelines: Vec<Pipeline> = {
             let own = self.own.lock();
-            let claimed = users.iter().filter_map(|user| own.get(user).map(|devices| (*user, devices)));
-            claimed.map(|(user, devices)| self.refreshed(user, devices)).chain([listed]).collect()
+            let claimed: Vec<_> = users.iter().filter_map(|user| own.get(user).map(|own| (*user, own))).collect();
+            if claimed.is_empty() {
+                return;
+            }
+            let node_key = self.node_key(&self.node);
+            let mut listed = single("SADD", &node_key, claimed.iter().map(|(user, _)| user.to_string()).collect());
+            listed.cmd("PEXPIRE").arg(&node_key).arg(KEPT.as_millis() as u64).ignore();
+            claimed.into_iter().map(|(user, devices)| self.refreshed(user, devices)).chain([listed]).collect()
         };
+        self.send_all(&live, &pipelines).await;
+    }
+
+    /// All at once; in a Redis Cluster they go to different shards.
+    async fn send_all(&self, live: &Live, pipelines: &[Pipeline]) {
         let each = pipelines.iter().map(|pipeline| {
             let mut commands = live.commands.clone();
             async move { pipeline.exec_async(&mut commands).await }
         });
         if let Some(error) = join_all(each).await.into_iter().find_map(Result::err) {
-            self.wire.fault(&live, &error);
+            self.wire.fault(live, &error);
         }
     }
 
@@ -228,6 +273,13 @@ impl Claims {
     fn node_key(&self, node: &str) -> String {
         format!("{}users:{node}", self.wire.prefix)
     }
+}
+
+/// One command that takes a list.
+fn single(verb: &str, key: &str, items: Vec<String>) -> Pipeline {
+    let mut pipeline = pipe();
+    pipeline.cmd(verb).arg(key).arg(items).ignore();
+    pipeline
 }
 
 /// A claim's place in its user's hash.
