@@ -12,6 +12,7 @@ mod databases;
 mod draining;
 mod fleet;
 mod leases;
+mod links;
 mod membership;
 mod opening;
 mod operations;

@@ -5,13 +5,6 @@ use crate::support::speech::id_of;
 use crate::support::*;
 use actix_web::rt;
 
-/// Awaits that a text was heard, as it was said or among what filled a gap.
-async fn hears_of(socket: &Socket, text: &str) {
-    let among = |items: &Value| items.as_array().is_some_and(|items| items.iter().any(|item| item["text"] == text));
-    let fits = |frame: &Value| frame["data"]["text"] == text || among(&frame["data"]["items"]);
-    socket.takes(text, |frame| frame.get("rev").is_some() && fits(frame)).await;
-}
-
 stories! {
     async fn lost_hints_are_healed_by_the_sweep(stage: Stage) {
         let fleet = Fleet::start(&stage, 2).await;
@@ -170,12 +163,12 @@ stories! {
         let truth = Replica::afresh(&ann, group).await;
 
         for socket in [&anns, &bobs] {
-            hears_of(socket, "calm").await;
+            socket.hears_of("calm").await;
             let mut replica = begun.clone();
             replica.hears(&socket.heard());
             assert_eq!(replica, truth);
         }
-        hears_of(&cids, "calm").await;
+        cids.hears_of("calm").await;
         let heard = cids.heard_of(group);
         let since = heard.iter().position(|frame| *frame == added).unwrap();
         let from = added["data"]["lastRev"].as_i64().unwrap();
@@ -217,7 +210,7 @@ stories! {
         assert_eq!(seqs, (1..=101).collect::<Vec<i64>>());
         assert_eq!(Replica::afresh(&ann, pair).await.of(pair).messages().len(), 100);
         for socket in listening {
-            hears_of(&socket, "done").await;
+            socket.hears_of("done").await;
             let mut replica = Replica::default();
             replica.follows(group, 4);
             replica.hears(&socket.heard());
@@ -261,7 +254,7 @@ async fn connections_are_cut(stage: Stage) {
     });
     for at in [10, 30, 50] {
         let key = format!("{at} at 0");
-        hears_of(&listening[0], &key).await;
+        listening[0].hears_of(&key).await;
         stage.cuts_connections().await;
     }
     let mut said = Vec::new();
@@ -282,7 +275,7 @@ async fn connections_are_cut(stage: Stage) {
         assert!(rows.iter().any(|row| (&row["id"], &row["seq"]) == (&message["id"], &message["seq"])), "{message}");
     }
     for socket in listening {
-        hears_of(&socket, "done").await;
+        socket.hears_of("done").await;
         let mut replica = begun.clone();
         replica.hears(&socket.heard());
         assert_eq!(replica, truth);

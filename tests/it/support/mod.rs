@@ -8,6 +8,7 @@ pub mod haproxy;
 pub mod node;
 pub mod person;
 pub mod process;
+pub mod redis;
 pub mod replica;
 pub mod server;
 pub mod socket;
@@ -15,10 +16,12 @@ pub mod speech;
 pub mod stage;
 pub mod wire;
 
+use actors::clock::{Clock, SystemClock};
 pub use actors::protocol::ErrorCode;
 pub use entities::{ConversationId, MessageId, UserId};
 pub use node::{Fleet, Node};
 pub use person::Person;
+pub use redis::RedisServer;
 pub use replica::Replica;
 pub use serde_json::{Value, json};
 pub use socket::{Manner, Socket};
@@ -36,6 +39,17 @@ pub async fn within<T>(happening: impl Future<Output = T>, what: &str) -> T {
         Ok(happened) => happened,
         Err(_) => panic!("waited in vain for {what}"),
     }
+}
+
+/// Asks through a public door, again and again, until the answer is what must come to be.
+pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    // A moment between two questions: what runs on this thread goes on meanwhile.
+    let asking = async {
+        while !is_so().await {
+            (&SystemClock::default() as &dyn Clock).sleep(millis(5)).await;
+        }
+    };
+    within(asking, what).await;
 }
 
 pub const fn secs(secs: u64) -> Duration {

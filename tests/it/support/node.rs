@@ -91,7 +91,14 @@ impl Fleet {
 
     /// The same in the machine's time, for stories in which many things happen at once.
     pub async fn in_real_time(stage: &Stage, count: usize) -> Fleet {
-        Fleet::raise(stage, count, stage.config(), Common::new(true)).await
+        Fleet::in_real_time_with(stage, count, |_| ()).await
+    }
+
+    /// The same with other settings.
+    pub async fn in_real_time_with(stage: &Stage, count: usize, set: impl FnOnce(&mut Config)) -> Fleet {
+        let mut config = stage.config();
+        set(&mut config);
+        Fleet::raise(stage, count, config, Common::new(true)).await
     }
 
     async fn raise(stage: &Stage, count: usize, config: Config, common: Common) -> Fleet {

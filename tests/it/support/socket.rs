@@ -139,6 +139,13 @@ impl Socket {
         .await
     }
 
+    /// Awaits that a text was told, as it was said or among what filled a gap.
+    pub async fn hears_of(&self, text: &str) {
+        let among = |items: &Value| items.as_array().is_some_and(|items| items.iter().any(|item| item["text"] == text));
+        let fits = |frame: &Value| frame["data"]["text"] == text || among(&frame["data"]["items"]);
+        self.takes(text, |frame| frame.get("rev").is_some() && fits(frame)).await;
+    }
+
     /// The first frame that fits and was not taken yet.
     pub async fn takes(&self, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
         let found = async {

@@ -1,6 +1,7 @@
 //! Where a story is told: a database of its own, and whatever runs on it, cleared away afterwards however it ends.
 //! Never a person.
 
+use super::RedisServer;
 use actors::clock::random_bytes;
 use entities::{Db, Options};
 use futures_util::FutureExt;
@@ -47,6 +48,11 @@ impl Stage {
     /// On PostgreSQL, with Redis between the nodes. Says so on stderr where one of them is missing.
     pub async fn over_redis() -> Option<Stage> {
         Stage::on_servers(Some(server_at(REDIS)?)).await
+    }
+
+    /// On PostgreSQL, with a Redis of the story's own between the nodes.
+    pub async fn over(redis: &RedisServer) -> Option<Stage> {
+        Stage::on_servers(Some(redis.url())).await
     }
 
     async fn on_servers(redis: Option<String>) -> Option<Stage> {

@@ -1,0 +1,282 @@
+//! The link between the nodes as it fails: Redis away, killed, paused, forgetful, or talking nonsense. People go on.
+
+mod modes;
+mod refusals;
+
+use crate::support::redis::has_redis_server;
+use crate::support::*;
+use actix_web::http::Method;
+use quckchat::config::Config;
+use std::time::Instant;
+
+/// What no hiccup of Redis may hold up longer.
+const SOON: Duration = secs(3);
+
+/// A stage with a Redis of its own, where there is one, and PostgreSQL.
+async fn stage_of_its_own() -> Option<(Stage, RedisServer)> {
+    if !has_redis_server() {
+        return None;
+    }
+    let redis = RedisServer::start(&[]).await;
+    Some((Stage::over(&redis).await?, redis))
+}
+
+/// Tells a story of a Redis that is the story's own.
+macro_rules! link_stories {
+    ($($(#[$about:meta])* async fn $name:ident($stage:ident: Stage, $redis:ident: &RedisServer) $story:block)+) => {$(
+        $(#[$about])*
+        #[actix_web::test]
+        async fn $name() {
+            async fn story($stage: Stage, $redis: &RedisServer) $story
+            if let Some((stage, redis)) = stage_of_its_own().await {
+                stage.play(|stage| story(stage, &redis)).await;
+            }
+        }
+    )+};
+}
+
+fn with_operations(config: &mut Config) {
+    config.operations.listen = Some(([127, 0, 0, 1], 0).into());
+}
+
+/// Awaits that a node's link is so, as it says itself: "up" or "degraded".
+pub async fn is_linked(node: &Node, status: &str) {
+    until(&format!("a node to be {status}"), async || node.gets("/api/v1/health").await.json()["status"] == *status)
+        .await;
+}
+
+async fn is_ready(node: &Node) -> bool {
+    node.gets("/ready").await.status == 200
+}
+
+/// Awaits that somebody is shown so to somebody.
+async fn is_shown(to: &Person, whom: &Person, status: &str) {
+    let asked = json!({ "userIds": [whom.id] });
+    let shown = async || to.calls("presence.get", asked.clone()).await.ok()["items"][0]["status"] == *status;
+    until(&format!("{} to be {status}", whom.name), shown).await;
+}
+
+/// The channel of a conversation.
+fn channel(stage: &Stage, conversation: ConversationId) -> String {
+    format!("{}c:{}", stage.config().cluster.prefix, conversation.to_string().replace('-', ""))
+}
+
+link_stories! {
+    async fn a_node_without_redis_comes_up_and_waits(stage: Stage, redis: &RedisServer) {
+        redis.dies();
+        let node = Node::in_real_time(&stage, with_operations).await;
+        for door in [node.gets("/ready").await, node.operators("/ready").await] {
+            assert_eq!(door.status, 503);
+            assert!(door.json()["detail"].as_str().unwrap().contains("cluster.url"));
+        }
+        let health = node.operators("/health").await.json();
+        assert_eq!((&health["status"], &health["cluster"]["status"]), (&json!("degraded"), &json!("down")));
+        assert_eq!(health["cluster"]["by"], format!("Redis at 127.0.0.1:{}", redis.port));
+        assert_eq!(node.gets("/live").await.status, 404);
+        redis.again().await;
+        until("the node to be ready", async || is_ready(&node).await).await;
+        is_linked(&node, "up").await;
+    }
+
+    async fn people_go_on_while_redis_is_dead(stage: Stage, redis: &RedisServer) {
+        let fleet = Fleet::in_real_time_with(&stage, 2, with_operations).await;
+        let [ann, bob] = fleet[0].people(["ann", "bob"]).await;
+        let bob = bob.at(&fleet[1]);
+        let pair = ann.meets(&bob).await;
+        let (anns, bobs) = (ann.connects().await, bob.connects().await);
+        let mut replica = Replica::afresh(&bob, pair).await;
+        anns.says_in(pair, "before").await;
+        bobs.hears_said("before").await;
+        is_shown(&ann, &bob, "online").await;
+
+        redis.dies();
+        for at in 0..2 {
+            is_linked(&fleet[at], "degraded").await;
+            let health = fleet[at].operators("/health").await.json();
+            assert_eq!(health["services"]["gateway"]["status"], "degraded");
+            assert!(health["cluster"]["detail"].as_str().unwrap().contains("every second"));
+            assert!(is_ready(&fleet[at]).await);
+        }
+        for text in ["dead", "long dead"] {
+            let said = Instant::now();
+            anns.says_in(pair, text).await;
+            bobs.hears_of(text).await;
+            assert!(said.elapsed() < SOON, "{:?}", said.elapsed());
+        }
+        redis.again().await;
+        for at in 0..2 {
+            is_linked(&fleet[at], "up").await;
+        }
+        anns.says_in(pair, "after").await;
+        bobs.hears_of("after").await;
+        replica.hears(&bobs.heard());
+        assert_eq!(replica, Replica::afresh(&ann, pair).await);
+        is_shown(&ann, &bob, "online").await;
+    }
+
+    async fn nobody_waits_long_for_a_redis_that_is_paused(stage: Stage, redis: &RedisServer) {
+        let fleet = Fleet::in_real_time_with(&stage, 2, |config| config.presence.grace = millis(50)).await;
+        let [ann, bob, cid] = fleet[0].people(["ann", "bob", "cid"]).await;
+        let (bob, cid) = (bob.at(&fleet[1]), cid.at(&fleet[1]));
+        let group = ann.creates_group("tea", &[&bob, &cid]).await;
+        let (anns, bobs, cids) = (ann.connects().await, bob.connects().await, cid.connects().await);
+        is_shown(&ann, &cid, "online").await;
+
+        redis.pauses();
+        let paused = Instant::now();
+        anns.says_in(group, "acknowledged").await;
+        assert!(paused.elapsed() < millis(700), "{:?}", paused.elapsed());
+        let (asked, connected) = tokio::join!(
+            async { (ann.opens_list().await.ok(), paused.elapsed()) },
+            async { (bob.connects().await, paused.elapsed()) },
+        );
+        assert!(asked.1 < SOON && connected.1 < SOON, "{:?}, {:?}", asked.1, connected.1);
+        bobs.hears_of("acknowledged").await;
+        assert!(paused.elapsed() < secs(5), "{:?}", paused.elapsed());
+        is_linked(&fleet[1], "degraded").await;
+        cids.hangs_up().await;
+        redis.goes_on();
+        for at in 0..2 {
+            is_linked(&fleet[at], "up").await;
+        }
+        anns.says_in(group, "back").await;
+        bobs.hears_of("back").await;
+        connected.0.hears_of("back").await;
+        // Whoever went meanwhile is no ghost.
+        is_shown(&ann, &cid, "offline").await;
+        is_shown(&ann, &bob, "online").await;
+    }
+
+    async fn either_connection_may_break(stage: Stage, redis: &RedisServer) {
+        let fleet = Fleet::in_real_time(&stage, 2).await;
+        let [ann, bob] = fleet[0].people(["ann", "bob"]).await;
+        let bob = bob.at(&fleet[1]);
+        let pair = ann.meets(&bob).await;
+        let (anns, bobs) = (ann.connects().await, bob.connects().await);
+        for kind in ["normal", "pubsub", "normal"] {
+            assert_ne!(redis.asked(&["CLIENT", "KILL", "TYPE", kind]).trim(), "0", "{kind}");
+            // The hint is lost, or is not: the others are told that it may be.
+            anns.says_in(pair, kind).await;
+            bobs.hears_of(kind).await;
+            for at in 0..2 {
+                is_linked(&fleet[at], "up").await;
+            }
+        }
+    }
+
+    async fn nonsense_on_a_channel_harms_nothing(stage: Stage, redis: &RedisServer) {
+        let fleet = Fleet::in_real_time(&stage, 2).await;
+        let [ann, bob] = fleet[0].people(["ann", "bob"]).await;
+        let bob = bob.at(&fleet[1]);
+        let pair = ann.meets(&bob).await;
+        let (anns, bobs) = (ann.connects().await, bob.connects().await);
+        let nodes = format!("{}nodes", stage.config().cluster.prefix);
+        for nonsense in ["", "\u{1}", "nonsense", "\u{1}12345678\u{7f}\u{7f}\u{7f}\u{7f}", &"x".repeat(100_000)] {
+            for channel in [&channel(&stage, pair), &nodes] {
+                let heard = redis.asked(&["PUBLISH", channel, nonsense]);
+                assert_eq!(heard.trim(), "2", "{channel} is listened to at both nodes");
+            }
+            anns.says_in(pair, nonsense.get(..4).unwrap_or("little")).await;
+        }
+        anns.says_in(pair, "sense").await;
+        bobs.hears_of("sense").await;
+        let revs: Vec<i64> = bobs.heard_of(pair).iter().filter_map(|frame| frame["rev"].as_i64()).collect();
+        assert!(revs.is_sorted_by(|one, other| one < other), "{revs:?}");
+    }
+
+    async fn a_message_is_published_once_however_many_are_members(stage: Stage, redis: &RedisServer) {
+        let fleet = Fleet::in_real_time(&stage, 2).await;
+        let mut members = Vec::new();
+        for at in 0..50 {
+            let [member] = fleet[0].people([&format!("member {at}")[..]]).await;
+            members.push(member.at(&fleet[at % 2]));
+        }
+        let group = members[0].creates_group("many", &members[1..].iter().collect::<Vec<_>>()).await;
+        let mut sockets = Vec::new();
+        for member in &members {
+            sockets.push(member.connects().await);
+        }
+        sockets[0].says_in(group, "here we are").await;
+        for socket in &sockets {
+            socket.hears_of("here we are").await;
+        }
+        let before = redis.publishes();
+        for (at, socket) in sockets.iter().take(10).enumerate() {
+            socket.says_in(group, &format!("word {at}")).await;
+        }
+        for socket in &sockets {
+            socket.hears_of("word 9").await;
+        }
+        assert_eq!(redis.publishes() - before, 10);
+    }
+
+    async fn limits_hold_over_all_nodes(stage: Stage, redis: &RedisServer) {
+        let limit = |config: &mut Config| {
+            (config.limits.rest_per_user_per_sec, config.limits.rest_per_user_burst) = (1, 20);
+        };
+        let fleet = Fleet::in_real_time_with(&stage, 2, limit).await;
+        let [ann, bob] = fleet[0].people(["ann", "bob"]).await;
+        let spend = async |person: &Person, most: usize| {
+            for spent in 0..most {
+                if let Err(problem) = person.opens_list().await.result {
+                    assert_eq!(problem["code"], ErrorCode::RequestRateLimited.as_str());
+                    return spent;
+                }
+            }
+            most
+        };
+        // What passes meanwhile gives one or two more.
+        let spent = spend(&ann, 40).await;
+        assert!((18..=23).contains(&spent), "{spent}");
+        assert!(spend(&ann.at(&fleet[1]), 40).await <= 2);
+        redis.dies();
+        for at in 0..2 {
+            is_linked(&fleet[at], "degraded").await;
+            let spent = spend(&bob.at(&fleet[at]), 40).await;
+            assert!((10..=13).contains(&spent), "half of it at node {at}: {spent}");
+        }
+    }
+
+    async fn a_count_is_the_same_with_redis_and_without(stage: Stage, _redis: &RedisServer) {
+        let limit = |config: &mut Config| {
+            (config.limits.rest_per_user_per_sec, config.limits.rest_per_user_burst) = (1, 5);
+        };
+        let alone = Stage::on_sqlite().await;
+        let mut told = Vec::new();
+        for node in [Node::in_real_time(&stage, limit).await, Node::in_real_time(&alone, limit).await] {
+            let [ann] = node.people(["ann"]).await;
+            let mut replies = Vec::new();
+            for _ in 0..6 {
+                let bearer = [("authorization", format!("Bearer {}", ann.access_token()))];
+                let reply = node.requests(Method::GET, "/api/v1/conversations", &bearer, "").await;
+                let names = ["ratelimit-limit", "ratelimit-remaining", "ratelimit-reset", "retry-after"];
+                let values = names.map(|name| reply.header(name).map(str::to_owned));
+                replies.push((reply.status.as_u16(), values));
+            }
+            told.push(replies);
+        }
+        assert_eq!(told[0], told[1]);
+        assert_eq!(told[0][5].0, 429);
+        alone.clear().await;
+    }
+
+    async fn a_session_that_ends_at_one_node_ends_at_the_other(stage: Stage, redis: &RedisServer) {
+        let fleet = Fleet::in_real_time(&stage, 2).await;
+        let [ann] = fleet[0].people(["ann"]).await;
+        let socket = ann.at(&fleet[1]).connects().await;
+        let told = redis.publishes();
+        let ended = Instant::now();
+        ann.signs_out().await.ok();
+        socket.is_closed().await;
+        assert!(ended.elapsed() < secs(1), "{:?}", ended.elapsed());
+        assert!(redis.publishes() > told);
+    }
+
+    async fn a_node_that_has_stopped_listens_no_more(stage: Stage, redis: &RedisServer) {
+        let fleet = Fleet::in_real_time(&stage, 2).await;
+        let listeners = || redis.asked(&["PUBSUB", "NUMSUB", &format!("{}nodes", stage.config().cluster.prefix)]);
+        assert!(listeners().trim().ends_with('2'), "{}", listeners());
+        fleet[1].stop().await;
+        until("the node to be gone", async || listeners().trim().ends_with('1')).await;
+    }
+}
