@@ -42,8 +42,6 @@ impl Server {
     /// # Errors
     /// An address or a certificate that cannot be read, with its key.
     pub fn from_config(config: &config::Cluster) -> anyhow::Result<Server> {
-        // Other parts of the node may bring another cryptography along; then TLS asks which. An error says that it knows.
-        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let certificates = if config.ca.as_os_str().is_empty() {
             None
         } else {
