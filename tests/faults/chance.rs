@@ -1,0 +1,62 @@
+//! Seeds: where a run's chances come from, and how one run is told again.
+//! Never the system's randomness once a run has begun.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// The chances of one part of a run. Parts do not share one, so that the order in which they ask does not matter.
+pub struct Chance(fastrand::Rng);
+
+impl Chance {
+    /// Those of a part, by its number, of the run with this seed.
+    pub fn of(seed: u64, part: u64) -> Chance {
+        Chance(fastrand::Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(part)))
+    }
+
+    /// Below this.
+    pub fn below(&mut self, bound: usize) -> usize {
+        self.0.usize(..bound)
+    }
+
+    /// True so many times in a hundred.
+    pub fn percent(&mut self, percent: u32) -> bool {
+        self.0.u32(..100) < percent
+    }
+
+    /// Some time between these.
+    pub fn millis(&mut self, range: RangeInclusive<u64>) -> Duration {
+        Duration::from_millis(self.0.u64(range))
+    }
+
+    /// One of these, if there is any.
+    pub fn one<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
+        if of.is_empty() { None } else { Some(&of[self.below(of.len())]) }
+    }
+
+    /// A name that no other part of this run gives.
+    pub fn name(&mut self) -> String {
+        format!("{:016x}", self.0.u64(..))
+    }
+}
+
+/// What the runner asks for.
+pub struct Asked {
+    /// A run each.
+    pub seeds: Vec<u64>,
+    /// Whether faults last as long as they do in life, or only so long that everybody notices.
+    pub at_length: bool,
+}
+
+/// `QUCKCHAT_TEST_SEED` names one seed; `QUCKCHAT_TEST_FAULTS` asks for so many, at length.
+#[expect(clippy::disallowed_methods, reason = "the test runner says which runs it wants")]
+pub fn asked() -> Asked {
+    let number = |name: &str| {
+        std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is a number")))
+    };
+    let count = number("QUCKCHAT_TEST_FAULTS");
+    let seeds = match number("QUCKCHAT_TEST_SEED") {
+        Some(seed) => vec![seed],
+        None => (0..count.unwrap_or(1)).map(|_| fastrand::u64(..1_000_000)).collect(),
+    };
+    Asked { seeds, at_length: count.is_some() }
+}

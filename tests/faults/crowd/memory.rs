@@ -1,0 +1,175 @@
+//! What a client holds, by the merge rule of the README: rows by `rev`, and a position that never jumps a gap.
+//! Never a word to a node: it says what is to be asked.
+
+use crate::history::{Id, Order};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// All that a client keeps between its connections.
+#[derive(Default)]
+pub struct Memory {
+    /// Up to here it knows what is its user's own.
+    pub user_rev: i64,
+    pub chats: BTreeMap<Id, Chat>,
+}
+
+/// A conversation, as a client holds it.
+#[derive(Default)]
+pub struct Chat {
+    /// Everything up to here is known.
+    pub position: i64,
+    /// So far it is known to go.
+    pub head: i64,
+    /// Whether its user is in it, and the `userRev` that said so.
+    pub member: bool,
+    said_at: i64,
+    /// Up to where this connection has told it.
+    stream: Option<i64>,
+    /// Whether `messages.changes` is under way.
+    pub reading: bool,
+    /// By kind and id.
+    pub rows: BTreeMap<String, Value>,
+}
+
+impl Chat {
+    /// Whether there is more to read than comes by itself.
+    pub fn is_behind(&self) -> bool {
+        self.member && self.position < self.head
+    }
+
+    /// Takes rows that are newer than the ones it holds.
+    pub fn merge(&mut self, items: &[Value]) {
+        for item in items {
+            let key = match item["type"].as_str() {
+                Some("message") => format!("message {}", item["id"]),
+                Some("participant") => format!("participant {}", item["userId"]),
+                _ => "settings".to_owned(),
+            };
+            if self.rows.get(&key).is_none_or(|held| held["rev"].as_i64() < item["rev"].as_i64()) {
+                self.rows.insert(key, item.clone());
+            }
+        }
+    }
+
+    fn joins(&mut self, user_rev: i64) -> bool {
+        let newer = user_rev >= self.said_at;
+        if newer {
+            (self.member, self.said_at) = (true, user_rev);
+        }
+        newer
+    }
+
+    fn leaves(&mut self, user_rev: i64) {
+        if user_rev >= self.said_at {
+            (self.member, self.said_at, self.stream) = (false, user_rev, None);
+        }
+    }
+}
+
+impl Memory {
+    /// What stands in a hello.
+    pub fn hello(&self) -> Value {
+        let known: Vec<Value> =
+            self.chats.iter().filter(|(_, chat)| chat.member).map(|(id, chat)| json!([id, chat.position])).collect();
+        json!({ "known": known, "userRev": self.user_rev })
+    }
+
+    /// A connection is over: nothing is under way any more.
+    pub fn disconnects(&mut self) {
+        for chat in self.chats.values_mut() {
+            (chat.reading, chat.stream) = (false, None);
+        }
+    }
+
+    /// `ready`: what is not listed stands where it is known to stand.
+    pub fn greets(&mut self, ready: &Value) {
+        let user_rev = ready["userRev"].as_i64().unwrap_or_default();
+        for gone in ready["gone"].as_array().into_iter().flatten() {
+            if let Some(chat) = self.chats.get_mut(gone["conversationId"].as_str().unwrap_or_default()) {
+                chat.leaves(user_rev);
+            }
+        }
+        for chat in self.chats.values_mut().filter(|chat| chat.member) {
+            chat.stream = Some(chat.position);
+        }
+        self.stands(&ready["heads"], Some(user_rev));
+    }
+
+    /// Heads: of `ready`, of a page after it, or hints.
+    pub fn stands(&mut self, heads: &Value, user_rev: Option<i64>) {
+        for head in heads.as_array().into_iter().flatten() {
+            let (Some(id), Some(last)) = (head["conversationId"].as_str(), head["lastRev"].as_i64()) else { continue };
+            let chat = self.chats.entry(id.to_owned()).or_default();
+            if let Some(user_rev) = user_rev {
+                chat.joins(user_rev);
+            }
+            chat.head = chat.head.max(last);
+            chat.stream = Some(last);
+        }
+    }
+
+    /// An event with a `rev`; tells how it stands to the one before it on this connection.
+    pub fn hears(&mut self, id: &str, from: i64, rev: i64, frame: &Value) -> Order {
+        let Some(chat) = self.chats.get_mut(id) else { return Order::Stray };
+        let order = match chat.stream {
+            None => Order::Stray,
+            Some(at) if rev <= at => Order::Again,
+            Some(at) if from > at + 1 => Order::Skips,
+            Some(_) => Order::Next,
+        };
+        chat.stream = chat.stream.max(Some(rev));
+        chat.head = chat.head.max(rev);
+        if rev > chat.position {
+            match frame["data"]["items"].as_array() {
+                Some(items) => chat.merge(items),
+                None => chat.merge(std::slice::from_ref(&frame["data"])),
+            }
+            if from <= chat.position + 1 {
+                chat.position = rev;
+            }
+        }
+        order
+    }
+
+    /// A page of `messages.changes`; tells whether there is another.
+    pub fn reads(&mut self, id: &str, page: &Value) -> bool {
+        let chat = self.chats.entry(id.to_owned()).or_default();
+        chat.merge(page["items"].as_array().map(Vec::as_slice).unwrap_or_default());
+        chat.position = chat.position.max(page["nextRev"].as_i64().unwrap_or_default());
+        chat.head = chat.head.max(chat.position);
+        page["more"] == true || chat.is_behind()
+    }
+
+    /// An event of the user's own.
+    pub fn hears_own(&mut self, frame: &Value) {
+        let user_rev = frame["userRev"].as_i64().unwrap_or_default();
+        let chat = frame["conversationId"].as_str().map(|id| self.chats.entry(id.to_owned()).or_default());
+        match (frame["event"].as_str(), chat) {
+            (Some("conversation.added"), Some(chat)) => {
+                let last = frame["data"]["lastRev"].as_i64().unwrap_or_default();
+                if chat.joins(user_rev) {
+                    chat.stream = Some(last);
+                }
+                chat.head = chat.head.max(last);
+            }
+            (Some("conversation.removed"), Some(chat)) => chat.leaves(user_rev),
+            _ => {}
+        }
+        self.user_rev = self.user_rev.max(user_rev);
+    }
+
+    /// A page of `users.changes`; tells whether there is another.
+    pub fn reads_own(&mut self, page: &Value) -> bool {
+        for item in page["items"].as_array().into_iter().flatten() {
+            let user_rev = item["userRev"].as_i64().unwrap_or_default();
+            let Some(chat) = item["conversationId"].as_str().and_then(|id| self.chats.get_mut(id)) else { continue };
+            match item["type"].as_str() {
+                Some("gone") => chat.leaves(user_rev),
+                // That it is theirs comes with its head, by `ready` or by `conversation.added`.
+                _ => continue,
+            }
+        }
+        self.user_rev = self.user_rev.max(page["nextUserRev"].as_i64().unwrap_or_default());
+        page["more"] == true
+    }
+}

@@ -1,0 +1,39 @@
+//! Faults: three nodes, a crowd that talks, and something that breaks; afterwards the whole history is judged.
+//! Never a stand-in: nodes, PostgreSQL, Redis and HAProxy are the real programs, started and ended here.
+//!
+//! # Why a binary of its own
+//! Cargo runs test binaries one after another. So a fault has the machine for itself, and the seconds until all is
+//! well again mean something; among the stories of `it` they would not. `QUCKCHAT_TEST_SEED` repeats a run,
+//! `tests/run --faults N` tells each fault with N seeds, at length.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a run that cannot go on has failed")]
+#![expect(clippy::print_stdout, reason = "the table's rows")]
+
+mod chance;
+mod crowd;
+mod fault;
+mod fleet;
+mod history;
+mod run;
+mod wait;
+
+use fault::Fault;
+
+macro_rules! faults {
+    ($($name:ident: $fault:ident;)+) => {$(
+        #[actix_web::test]
+        async fn $name() {
+            run::tell(Fault::$fault).await;
+        }
+    )+};
+}
+
+faults! {
+    a_node_is_killed_and_restarted: NodeKilled;
+    a_node_stands_still_for_a_while: NodeStopped;
+    postgres_is_restarted: PostgresRestarted;
+    postgres_does_not_answer_for_a_while: PostgresPaused;
+    connections_to_postgres_are_cut: PostgresCut;
+    all_nodes_are_restarted_one_after_another: RollingRestart;
+    a_clock_is_five_minutes_ahead: ClockAhead;
+    a_clock_is_five_minutes_behind: ClockBehind;
+}
