@@ -76,9 +76,9 @@ async fn run(fleet: &mut Fleet, fault: Fault, seed: u64, at_length: bool) -> Out
     let (ledger, endings, truth) = gathering.ends(&heads, fleet.doors()[0]).await;
     let (acknowledged, repeated) = (ledger.acknowledged.len(), ledger.repeated);
     let refused = ledger.refused.clone();
-    let judging = Instant::now();
+    let (heard, judging) = (ledger.heard.len(), Instant::now());
     let findings = check(&History { ledger, pasts: audit.pasts().await, truth, endings });
-    eprintln!("{}: judged in {:?}", fault.name(), judging.elapsed());
+    eprintln!("{}: {heard} events judged in {:?}", fault.name(), judging.elapsed());
     Outcome { acknowledged, repeated, findings, refused, healed }
 }
 

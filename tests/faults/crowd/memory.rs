@@ -24,11 +24,20 @@ pub struct Chat {
     pub member: bool,
     said_at: i64,
     /// Up to where this connection has told it.
-    stream: Option<i64>,
+    stream: Option<Stream>,
     /// Whether `messages.changes` is under way.
     pub reading: bool,
     /// By kind and id.
     pub rows: BTreeMap<String, Value>,
+}
+
+/// What a connection has told of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Stream {
+    /// Everything up to here.
+    At(i64),
+    /// It joins somewhere at or below this: `conversation.added` is read a moment after the socket begins to listen.
+    From(i64),
 }
 
 impl Chat {
@@ -90,7 +99,7 @@ impl Memory {
             }
         }
         for chat in self.chats.values_mut().filter(|chat| chat.member) {
-            chat.stream = Some(chat.position);
+            chat.stream = Some(Stream::At(chat.position));
         }
         self.stands(&ready["heads"], Some(user_rev));
     }
@@ -104,7 +113,7 @@ impl Memory {
                 chat.joins(user_rev);
             }
             chat.head = chat.head.max(last);
-            chat.stream = Some(last);
+            chat.stream = Some(Stream::At(last));
         }
     }
 
@@ -113,11 +122,13 @@ impl Memory {
         let Some(chat) = self.chats.get_mut(id) else { return Order::Stray };
         let order = match chat.stream {
             None => Order::Stray,
-            Some(at) if rev <= at => Order::Again,
-            Some(at) if from > at + 1 => Order::Skips,
+            Some(Stream::At(at)) if rev <= at => Order::Again,
+            Some(Stream::At(at) | Stream::From(at)) if from > at + 1 => Order::Skips,
             Some(_) => Order::Next,
         };
-        chat.stream = chat.stream.max(Some(rev));
+        if order != Order::Again {
+            chat.stream = Some(Stream::At(rev));
+        }
         chat.head = chat.head.max(rev);
         if rev > chat.position {
             match frame["data"]["items"].as_array() {
@@ -148,7 +159,7 @@ impl Memory {
             (Some("conversation.added"), Some(chat)) => {
                 let last = frame["data"]["lastRev"].as_i64().unwrap_or_default();
                 if chat.joins(user_rev) {
-                    chat.stream = Some(last);
+                    chat.stream = Some(Stream::From(last));
                 }
                 chat.head = chat.head.max(last);
             }
