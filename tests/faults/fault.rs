@@ -19,6 +19,10 @@ pub enum Fault {
     PostgresPaused,
     /// One node's connections to PostgreSQL are cut, again and again.
     PostgresCut,
+    /// HAProxy reads its file again, while clients talk through it.
+    BalancerReloaded,
+    /// HAProxy is ended, and started again.
+    BalancerRestarted,
     /// All nodes are stopped in order and started again, one after another.
     RollingRestart,
     /// A node comes back with a clock that is five minutes ahead.
@@ -36,6 +40,8 @@ impl Fault {
             Fault::PostgresRestarted => "PostgreSQL restarted",
             Fault::PostgresPaused => "PostgreSQL paused",
             Fault::PostgresCut => "PostgreSQL connections cut",
+            Fault::BalancerReloaded => "HAProxy reloaded",
+            Fault::BalancerRestarted => "HAProxy restarted",
             Fault::RollingRestart => "rolling restart",
             Fault::ClockAhead => "clock 5 minutes ahead",
             Fault::ClockBehind => "clock 5 minutes behind",
@@ -72,6 +78,17 @@ impl Fault {
                     fleet.nodes[victim].database.cuts();
                     pause(chance.millis(100..=900)).await;
                 }
+            }
+            Fault::BalancerReloaded => {
+                for _ in 0..lasts(4, 10).as_secs() {
+                    fleet.balancer.reloads().await;
+                    pause(chance.millis(300..=900)).await;
+                }
+            }
+            Fault::BalancerRestarted => {
+                fleet.balancer.stops().await;
+                pause(lasts(1, 5)).await;
+                fleet.balancer.serves().await;
             }
             Fault::RollingRestart => {
                 for at in 0..NODES {

@@ -33,6 +33,8 @@ faults! {
     postgres_is_restarted: PostgresRestarted;
     postgres_does_not_answer_for_a_while: PostgresPaused;
     connections_to_postgres_are_cut: PostgresCut;
+    the_balancer_is_reloaded: BalancerReloaded;
+    the_balancer_is_restarted: BalancerRestarted;
     all_nodes_are_restarted_one_after_another: RollingRestart;
     a_clock_is_five_minutes_ahead: ClockAhead;
     a_clock_is_five_minutes_behind: ClockBehind;

@@ -73,7 +73,7 @@ async fn run(fleet: &mut Fleet, fault: Fault, seed: u64, at_length: bool) -> Out
         }
     }
     let heads = audit.heads().await.expect("a database that answers");
-    let (ledger, endings, truth) = gathering.ends(&heads, fleet.doors()[0]).await;
+    let (ledger, endings, truth) = gathering.ends(&heads, fleet.doors().balancer).await;
     let (acknowledged, repeated) = (ledger.acknowledged.len(), ledger.repeated);
     let refused = ledger.refused.clone();
     let (heard, judging) = (ledger.heard.len(), Instant::now());

@@ -8,6 +8,7 @@ mod memory;
 pub mod plan;
 
 use crate::chance::Chance;
+use crate::fleet::Doors;
 use crate::history::audit::{Audit, Heads};
 use crate::history::{Ending, Id, Ledger, Row};
 use crate::wait;
@@ -50,15 +51,20 @@ impl Crowd {
 }
 
 impl Gathering {
-    /// Everybody signs in, and knocks at their doors: the first device of each at the balancer, if there is one.
-    pub async fn begins(size: Size, people: &[Value], nodes: &[SocketAddr], seed: u64) -> Gathering {
+    /// Everybody comes: the first device of each by the balancer, the others to a node of their choice.
+    pub async fn begins(size: Size, people: &[Value], doors: &Doors, seed: u64) -> Gathering {
+        let nodes = &doors.nodes;
         let plan = Plan::make(size, people, nodes, &mut Chance::of(seed, 1)).await;
         let ledger = RefCell::default();
         let crowd =
             Rc::new(Crowd { plan, seed, pace: size.pace, acting: Cell::new(true), over: Cell::new(false), ledger });
         let device = |at: usize| {
             let (person, device) = (at / size.devices, at % size.devices);
-            let doors = (0..nodes.len()).map(|next| nodes[(person + device + next) % nodes.len()]).collect();
+            let doors = match device {
+                0 => vec![doors.balancer],
+                // So that devices of one user are at several nodes, which the balancer avoids.
+                _ => (0..nodes.len()).map(|next| nodes[(person + device + next) % nodes.len()]).collect(),
+            };
             let client = Client::new(&crowd, person, device, doors);
             rt::spawn(client.clone().lives());
             client

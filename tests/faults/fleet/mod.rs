@@ -1,6 +1,7 @@
-//! What breaks: three nodes, PostgreSQL, Redis, and the networks between them, all of the run's own.
+//! What breaks: three nodes, a balancer, PostgreSQL, Redis, and the networks between them, all of the run's own.
 //! Never anything that is still there when the run is over.
 
+pub mod balancer;
 pub mod node;
 pub mod ports;
 pub mod postgres;
@@ -9,6 +10,7 @@ pub mod proxy;
 pub mod redis;
 pub mod resp;
 
+use balancer::Balancer;
 use node::{Node, Plan};
 use postgres::Postgres;
 use proxy::Proxy;
@@ -25,7 +27,14 @@ pub struct Fleet {
     pub nodes: Vec<Node>,
     pub postgres: Postgres,
     pub redis: Option<Redis>,
+    pub balancer: Balancer,
     folder: TempDir,
+}
+
+/// Where clients reach a fleet.
+pub struct Doors {
+    pub balancer: SocketAddr,
+    pub nodes: Vec<SocketAddr>,
 }
 
 /// The shipped settings but for these: what is shorter lets a fault be noticed within a short run.
@@ -83,15 +92,15 @@ impl Fleet {
             };
             nodes.push(Node::new(plan));
         }
-        let mut fleet = Fleet { nodes, postgres, redis, folder };
         // All at once, as a fleet is deployed.
-        futures_util::future::join_all(fleet.nodes.iter_mut().map(Node::serves)).await;
-        fleet
+        futures_util::future::join_all(nodes.iter_mut().map(Node::serves)).await;
+        let balancer = Balancer::start(&nodes, folder.path()).await;
+        Fleet { nodes, postgres, redis, balancer, folder }
     }
 
-    /// Where clients reach each node.
-    pub fn doors(&self) -> Vec<SocketAddr> {
-        self.nodes.iter().map(|node| node.address).collect()
+    /// Where clients reach it.
+    pub fn doors(&self) -> Doors {
+        Doors { balancer: self.balancer.address, nodes: self.nodes.iter().map(|node| node.address).collect() }
     }
 
     /// The URL of the database itself, past the proxies.

@@ -15,6 +15,8 @@ pub struct Node {
     pub name: String,
     /// Where clients reach it.
     pub address: SocketAddr,
+    /// Where balancers ask whether it is ready.
+    pub operations: SocketAddr,
     /// Its way to PostgreSQL.
     pub database: Proxy,
     /// Its way to Redis, if the fleet has one.
@@ -50,7 +52,8 @@ impl Node {
     /// A place without a process.
     pub fn new(plan: Plan) -> Node {
         let Plan { name, database: (database, database_url), redis, settings, folder } = plan;
-        Node { name, address: ports::free(), database, redis, settings, database_url, folder, program: None }
+        let (address, operations) = (ports::free(), ports::free());
+        Node { name, address, operations, database, redis, settings, database_url, folder, program: None }
     }
 
     /// The built program with these arguments, on the fleet's database.
@@ -59,7 +62,7 @@ impl Node {
         command.args(arguments).env("QUCKCHAT__DATABASE__URL", &self.database_url);
         command.env("QUCKCHAT__DATA", self.folder.join(&self.name));
         command.env("QUCKCHAT__GATEWAY__LISTEN", self.address.to_string());
-        command.env("QUCKCHAT__OPERATIONS__LISTEN", "");
+        command.env("QUCKCHAT__OPERATIONS__LISTEN", self.operations.to_string());
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         if let Some(redis) = &self.redis {
             command.env("QUCKCHAT__CLUSTER__URL", format!("redis://{}", redis.address));
@@ -90,13 +93,13 @@ impl Node {
 
     /// Awaits that it wants work.
     pub async fn is_ready(&mut self) {
-        let (address, log) = (self.address, self.log());
+        let (operations, log) = (self.operations, self.log());
         let program = self.program.as_mut().expect("a node that runs");
         wait::must("a node to be ready", async || {
             if program.has_ended() {
                 panic!("a node has ended: {}", std::fs::read_to_string(&log).unwrap());
             }
-            (ports::status(address, "/ready").await == Some(200)).then_some(())
+            (ports::status(operations, "/ready").await == Some(200)).then_some(())
         })
         .await;
     }
