@@ -13,6 +13,16 @@ pub enum Fault {
     NodeKilled,
     /// A node stands still, and goes on.
     NodeStopped,
+    /// Redis is killed, and comes back empty.
+    RedisKilled,
+    /// Redis stands still, and goes on.
+    RedisPaused,
+    /// Three in ten of what Redis publishes do not arrive, and nobody is told.
+    HintsLost,
+    /// Connections to Redis are cut, again and again.
+    RedisCut,
+    /// Nothing passes between one node and Redis; then everything does.
+    RedisParted,
     /// PostgreSQL is shut down at once, and started again.
     PostgresRestarted,
     /// Nothing passes between the nodes and PostgreSQL; then everything does.
@@ -37,6 +47,11 @@ impl Fault {
         match self {
             Fault::NodeKilled => "node killed and restarted",
             Fault::NodeStopped => "node stopped (SIGSTOP)",
+            Fault::RedisKilled => "Redis killed, restarted empty",
+            Fault::RedisPaused => "Redis paused (SIGSTOP)",
+            Fault::HintsLost => "Redis hints dropped at random",
+            Fault::RedisCut => "Redis connections cut",
+            Fault::RedisParted => "Redis parted from one node",
             Fault::PostgresRestarted => "PostgreSQL restarted",
             Fault::PostgresPaused => "PostgreSQL paused",
             Fault::PostgresCut => "PostgreSQL connections cut",
@@ -62,6 +77,33 @@ impl Fault {
                 fleet.nodes[victim].is_stopped(true);
                 pause(lasts(5, 20)).await;
                 fleet.nodes[victim].is_stopped(false);
+            }
+            Fault::RedisKilled => {
+                fleet.redis.dies().await;
+                pause(lasts(2, 10)).await;
+                fleet.redis.serves().await;
+            }
+            Fault::RedisPaused => {
+                fleet.redis.is_stopped(true);
+                pause(lasts(4, 15)).await;
+                fleet.redis.is_stopped(false);
+            }
+            Fault::HintsLost => {
+                fleet.nodes.iter().for_each(|node| node.redis.loses(30));
+                pause(lasts(4, 15)).await;
+                fleet.nodes.iter().for_each(|node| node.redis.loses(0));
+                assert!(fleet.nodes.iter().all(|node| node.redis.lost() > 0), "no hint was lost");
+            }
+            Fault::RedisCut => {
+                for _ in 0..lasts(8, 30).as_secs() {
+                    fleet.nodes[chance.below(NODES)].redis.cuts();
+                    pause(chance.millis(50..=900)).await;
+                }
+            }
+            Fault::RedisParted => {
+                fleet.nodes[victim].redis.freezes(true);
+                pause(lasts(4, 15)).await;
+                fleet.nodes[victim].redis.freezes(false);
             }
             Fault::PostgresRestarted => {
                 fleet.postgres.stops().await;

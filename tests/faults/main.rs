@@ -30,6 +30,11 @@ macro_rules! faults {
 faults! {
     a_node_is_killed_and_restarted: NodeKilled;
     a_node_stands_still_for_a_while: NodeStopped;
+    redis_is_killed_and_comes_back_empty: RedisKilled;
+    redis_does_not_answer_for_a_while: RedisPaused;
+    hints_are_lost_on_their_way: HintsLost;
+    connections_to_redis_are_cut: RedisCut;
+    one_node_does_not_reach_redis: RedisParted;
     postgres_is_restarted: PostgresRestarted;
     postgres_does_not_answer_for_a_while: PostgresPaused;
     connections_to_postgres_are_cut: PostgresCut;

@@ -76,9 +76,10 @@ async fn run(fleet: &mut Fleet, fault: Fault, seed: u64, at_length: bool) -> Out
     let (ledger, endings, truth) = gathering.ends(&heads, fleet.doors().balancer).await;
     let (acknowledged, repeated) = (ledger.acknowledged.len(), ledger.repeated);
     let refused = ledger.refused.clone();
+    let kinds = ledger.kinds();
     let (heard, judging) = (ledger.heard.len(), Instant::now());
     let findings = check(&History { ledger, pasts: audit.pasts().await, truth, endings });
-    eprintln!("{}: {heard} events judged in {:?}", fault.name(), judging.elapsed());
+    eprintln!("{}: {heard} events judged in {:?}; {kinds:?}", fault.name(), judging.elapsed());
     Outcome { acknowledged, repeated, findings, refused, healed }
 }
 

@@ -26,7 +26,7 @@ pub const NODES: usize = 3;
 pub struct Fleet {
     pub nodes: Vec<Node>,
     pub postgres: Postgres,
-    pub redis: Option<Redis>,
+    pub redis: Redis,
     pub balancer: Balancer,
     folder: TempDir,
 }
@@ -77,7 +77,7 @@ impl Fleet {
     pub async fn start(seed: u64) -> Fleet {
         let folder = tempfile::tempdir().unwrap();
         let postgres = Postgres::start(folder.path()).await;
-        let redis = Some(Redis::start(folder.path()).await).filter(|_| false);
+        let redis = Redis::start(folder.path()).await;
         let settings = settings();
         let mut nodes = Vec::new();
         for at in 0..NODES {
@@ -86,7 +86,7 @@ impl Fleet {
             let plan = Plan {
                 name: format!("node-{at}"),
                 database: (database, url),
-                redis: redis.as_ref().map(|redis| Proxy::of_redis(redis.address, seed + at as u64)),
+                redis: Proxy::of_redis(redis.address, seed + at as u64),
                 settings: settings.clone(),
                 folder: folder.path().to_owned(),
             };

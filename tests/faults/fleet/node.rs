@@ -19,8 +19,8 @@ pub struct Node {
     pub operations: SocketAddr,
     /// Its way to PostgreSQL.
     pub database: Proxy,
-    /// Its way to Redis, if the fleet has one.
-    pub redis: Option<Proxy>,
+    /// Its way to Redis.
+    pub redis: Proxy,
     /// The variables that all nodes have in common.
     settings: Vec<(&'static str, String)>,
     database_url: String,
@@ -35,7 +35,7 @@ pub struct Plan {
     /// Its way to PostgreSQL, and the URL by it.
     pub database: (Proxy, String),
     /// Its way to Redis.
-    pub redis: Option<Proxy>,
+    pub redis: Proxy,
     /// What it has in common with the others.
     pub settings: Vec<(&'static str, String)>,
     /// Where its log and its data are.
@@ -64,10 +64,8 @@ impl Node {
         command.env("QUCKCHAT__GATEWAY__LISTEN", self.address.to_string());
         command.env("QUCKCHAT__OPERATIONS__LISTEN", self.operations.to_string());
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
-        if let Some(redis) = &self.redis {
-            command.env("QUCKCHAT__CLUSTER__URL", format!("redis://{}", redis.address));
-            command.env("QUCKCHAT__CLUSTER__NODE", &self.name);
-        }
+        command.env("QUCKCHAT__CLUSTER__URL", format!("redis://{}", self.redis.address));
+        command.env("QUCKCHAT__CLUSTER__NODE", &self.name);
         command
     }
 

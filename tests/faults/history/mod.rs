@@ -117,3 +117,20 @@ pub struct Ending {
     /// What lies below belonged to an earlier span, and may be held as it was.
     pub visible_from: i64,
 }
+
+impl Ledger {
+    /// How many changes of each kind were acknowledged.
+    pub fn kinds(&self) -> BTreeMap<&'static str, usize> {
+        let mut kinds = BTreeMap::new();
+        for Acknowledged { change, .. } in &self.acknowledged {
+            let kind = match change {
+                Change::Sent { .. } => "sent",
+                Change::Wrote { row: Row::Participant { .. }, .. } => "added",
+                Change::Wrote { .. } => "edited, deleted or reacted",
+                Change::Removed { .. } => "removed or left",
+            };
+            *kinds.entry(kind).or_default() += 1;
+        }
+        kinds
+    }
+}
