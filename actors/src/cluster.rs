@@ -46,8 +46,21 @@ pub struct Part {
 pub struct Fill {
     /// The rows, in `rev` order.
     pub items: Vec<Item>,
+    /// Who has come or gone since the gap began. Rows show the last of it only: see `Listener::hear_fill`.
+    pub moves: Vec<Move>,
     /// Too much to tell: the client takes the history afresh.
     pub reset: bool,
+}
+
+/// A user's latest span in a conversation.
+#[derive(Debug, Clone, Copy)]
+pub struct Move {
+    /// Whose.
+    pub user: UserId,
+    /// The change with which it began.
+    pub from_rev: i64,
+    /// The change with which it ended; none while it lasts.
+    pub until_rev: Option<i64>,
 }
 
 /// What goes to the listeners of a topic.

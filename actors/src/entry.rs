@@ -372,7 +372,7 @@ fn after(delivery: &Arc<Delivery>, rev: i64) -> Arc<Delivery> {
         }
         Content::Fill(fill) => {
             let items = fill.items.iter().filter(|item| item.rev() > rev).cloned().collect();
-            Content::Fill(Fill { items, reset: fill.reset })
+            Content::Fill(Fill { items, moves: fill.moves.clone(), reset: fill.reset })
         }
         other => other.clone(),
     };

@@ -152,7 +152,8 @@ impl Mender {
             } else {
                 read::changes(self.db.read(), id, &counters, at, TOLD).await?
             };
-            let content = Content::Fill(Fill { items, reset });
+            let moves = read::moves(self.db.read(), id, at).await?;
+            let content = Content::Fill(Fill { items, moves, reset });
             self.entries.receive(Arc::new(Delivery { topic, numbers: Some((at + 1, next)), content }));
             if self.entries.position(topic) == Some(at) {
                 // A queue is full: the sweep comes again.

@@ -4,8 +4,8 @@
 
 use crate::time::UnixTimestamp;
 use crate::{ConversationId, UserId};
-use sea_orm::QueryOrder;
 use sea_orm::entity::prelude::*;
+use sea_orm::{ExprTrait, QueryOrder};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -100,6 +100,13 @@ pub fn changed_in(conversation: ConversationId, after: i64, up_to: i64) -> Selec
         .filter(COLUMN.rev.lte(up_to))
         .order_by_asc(COLUMN.rev)
         .order_by_asc(COLUMN.user_id)
+}
+
+/// The rows of those whose span in a conversation began or ended after this `rev`. Each is stamped above it, too.
+pub fn moved_in(conversation: ConversationId, after: i64) -> Select<Entity> {
+    in_conversation(conversation)
+        .filter(COLUMN.rev.gt(after))
+        .filter(COLUMN.from_rev.gt(after).or(COLUMN.until_rev.gt(after)))
 }
 
 /// Every row of a user, also the ended.

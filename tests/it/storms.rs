@@ -88,6 +88,29 @@ stories! {
         assert!(!json!(bobs.heard()).to_string().contains("without bob"), "{:?}", bobs.heard_of(group));
     }
 
+    async fn a_lost_removal_and_return_leave_out_what_was_between(stage: Stage) {
+        let fleet = Fleet::start(&stage, 2).await;
+        let [ann, bob] = fleet[0].people(["ann", "bob"]).await;
+        let group = ann.creates_group("tea", &[&bob]).await;
+        let bobs = bob.at(&fleet[1]).connects().await;
+        fleet.bus.lose_hints(true);
+        ann.removes(&bob, group).await.ok();
+        ann.says_in(group, "without bob").await;
+        ann.adds(&[&bob], group).await.ok();
+        ann.says_in(group, "with bob").await;
+        fleet.bus.lose_hints(false);
+        fleet.clock.let_pass_for(2, secs(11)).await;
+        fleet.clock.let_pass(millis(50)).await;
+        let added = bobs.hears("conversation.added").await;
+        assert_eq!(added["data"]["lastMessage"]["text"], "with bob");
+        ann.says_in(group, "and still").await;
+        bobs.hears_said("and still").await;
+        let mut replica = Replica::default();
+        replica.catches_up(&bob, group).await;
+        assert_eq!(replica.of(group).texts(), [Some("with bob"), Some("and still")]);
+        assert!(!json!(bobs.heard()).to_string().contains("without bob"), "{:?}", bobs.heard_of(group));
+    }
+
     async fn a_lost_revocation_is_found_by_the_heartbeat(stage: Stage) {
         let fleet = Fleet::start_with(&stage, 2, |config| config.sockets.heartbeat = secs(25)).await;
         let [ann] = fleet[0].people(["ann"]).await;

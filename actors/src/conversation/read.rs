@@ -1,6 +1,7 @@
 //! Reading conversations: each page a fixed number of statements, each bound to a member's span.
 //! Never a write, and never a room: reads go to the rows.
 
+use crate::cluster::Move;
 use crate::protocol::view::{self, Item, Mine, UserItem};
 use crate::protocol::{ErrorCode, Outcome};
 use crate::sql::{Table, select_in};
@@ -214,6 +215,18 @@ pub async fn changes(
     items.truncate(limit as usize);
     let next = if more { items.last().map_or(upto, Item::rev) } else { upto };
     Ok((items, next))
+}
+
+/// Who has come or gone after a `rev`, also in conversations whose members' changes are not listed.
+pub async fn moves(
+    connection: &impl ConnectionTrait,
+    conversation: ConversationId,
+    after: i64,
+) -> Result<Vec<Move>, DbErr> {
+    let columns = [participant::Column::UserId, participant::Column::FromRev, participant::Column::UntilRev];
+    let rows = participant::moved_in(conversation, after).select_only().columns(columns);
+    let rows = rows.into_tuple::<(UserId, i64, Option<i64>)>().all(connection).await?;
+    Ok(rows.into_iter().map(|(user, from_rev, until_rev)| Move { user, from_rev, until_rev }).collect())
 }
 
 /// A conversation's counters, read before the rows.

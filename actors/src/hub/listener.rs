@@ -111,14 +111,14 @@ impl Listener {
             }
             self.hear_parts(socket, conversation, bytes, parts);
         }
-        if let Some(removal) = self.removal(parts.iter().map(|part| (part.rev, part.removed))) {
-            self.leave(socket, conversation, removal);
+        if self.removal(parts).is_some() {
+            self.leave(socket, conversation);
         }
     }
 
     /// The parts one by one: those that are not for this member are replaced by their numbers alone.
     fn hear_parts(&self, socket: &Socket, conversation: ConversationId, bytes: &Bytes, parts: &[Part]) {
-        let last = self.removal(parts.iter().map(|part| (part.rev, part.removed))).unwrap_or(i64::MAX);
+        let last = self.removal(parts).unwrap_or(i64::MAX);
         let mut start = 0;
         for part in parts {
             let frame = start..part.end;
@@ -161,35 +161,38 @@ impl Listener {
         }
     }
 
+    /// The rows of a gap, as far as they are this member's to see.
+    ///
+    /// # Why the items alone do not tell
+    /// Who was removed and added again within the gap is a member in its rows, and was none for a part of them; where
+    /// that part began, no row says any more. So this listener hears nothing of it: it leaves, and joins anew.
     fn hear_fill(&self, socket: &Socket, delivery: &Delivery, fill: &Fill, fills: &mut FillFrames) {
         let (Topic::Conversation(conversation), Some((from_rev, rev))) = (delivery.topic, delivery.numbers) else {
             return;
         };
-        let removal = self.removal(fill.items.iter().map(|item| (item.rev(), removed(item))));
-        let from = from_rev.max(self.since_rev.get() + 1);
-        let upto = removal.unwrap_or(rev).min(rev);
+        let heard = self.since_rev.get();
+        let moved = fill.moves.iter().find(|moved| moved.user == self.user);
+        if moved.is_some_and(|moved| moved.from_rev > heard) {
+            return self.leave(socket, conversation);
+        }
+        let removal = moved.and_then(|moved| moved.until_rev).filter(|until| (heard + 1..=rev).contains(until));
+        let (from, upto) = (from_rev.max(heard + 1), removal.unwrap_or(rev));
         if from <= upto && !socket.hint(conversation, upto) {
             socket.outbox.push(fills.frame(conversation, from, upto, fill, self.visible_from_seq.get()), 1);
         }
-        if let Some(removal) = removal {
-            self.leave(socket, conversation, removal);
+        if removal.is_some() {
+            self.leave(socket, conversation);
         }
     }
 
     /// The first change that ends this user's membership, if it came after this listener did.
-    fn removal(&self, changes: impl Iterator<Item = (i64, Option<UserId>)>) -> Option<i64> {
-        changes.filter(|(rev, who)| *who == Some(self.user) && *rev > self.since_rev.get()).map(|(rev, _)| rev).next()
+    fn removal(&self, parts: &[Part]) -> Option<i64> {
+        let ends = |part: &&Part| part.removed == Some(self.user) && part.rev > self.since_rev.get();
+        parts.iter().find(ends).map(|part| part.rev)
     }
 
-    fn leave(&self, socket: &Socket, conversation: ConversationId, _rev: i64) {
+    fn leave(&self, socket: &Socket, conversation: ConversationId) {
         socket.detach(Topic::Conversation(conversation));
         socket.notify(Notice::Left(conversation));
-    }
-}
-
-fn removed(item: &Item) -> Option<UserId> {
-    match item {
-        Item::Participant(participant) if participant.removed => Some(participant.user_id),
-        _ => None,
     }
 }
