@@ -38,25 +38,3 @@ impl Chance {
         format!("{:016x}", self.0.u64(..))
     }
 }
-
-/// What the runner asks for.
-pub struct Asked {
-    /// A run each.
-    pub seeds: Vec<u64>,
-    /// Whether faults last as long as they do in life, or only so long that everybody notices.
-    pub at_length: bool,
-}
-
-/// `QUCKCHAT_TEST_SEED` names one seed; `QUCKCHAT_TEST_FAULTS` asks for so many, at length.
-#[expect(clippy::disallowed_methods, reason = "the test runner says which runs it wants")]
-pub fn asked() -> Asked {
-    let number = |name: &str| {
-        std::env::var(name).ok().map(|text| text.parse::<u64>().unwrap_or_else(|_| panic!("{name} is a number")))
-    };
-    let count = number("QUCKCHAT_TEST_FAULTS");
-    let seeds = match number("QUCKCHAT_TEST_SEED") {
-        Some(seed) => vec![seed],
-        None => (0..count.unwrap_or(1)).map(|_| fastrand::u64(..1_000_000)).collect(),
-    };
-    Asked { seeds, at_length: count.is_some() }
-}

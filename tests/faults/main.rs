@@ -8,6 +8,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a run that cannot go on has failed")]
 #![expect(clippy::print_stdout, reason = "the table's rows")]
 
+mod asked;
 mod chance;
 mod crowd;
 mod fault;
@@ -16,6 +17,7 @@ mod history;
 mod run;
 mod wait;
 
+use crowd::plan::Size;
 use fault::Fault;
 
 macro_rules! faults {
@@ -43,4 +45,11 @@ faults! {
     all_nodes_are_restarted_one_after_another: RollingRestart;
     a_clock_is_five_minutes_ahead: ClockAhead;
     a_clock_is_five_minutes_behind: ClockBehind;
+}
+
+/// With a release build: `tests/run --crowd`.
+#[actix_web::test]
+#[ignore = "3,000 clients want a release build: tests/run --crowd"]
+async fn three_thousand_clients_outlive_a_rolling_restart() {
+    run::tell_to(Fault::RollingRestart, Size::TOWN).await;
 }

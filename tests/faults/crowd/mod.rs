@@ -51,13 +51,13 @@ impl Crowd {
 }
 
 impl Gathering {
-    /// Everybody comes: the first device of each by the balancer, the others to a node of their choice.
+    /// Everybody comes, and waits: the first device of each by the balancer, the others to a node of their choice.
     pub async fn begins(size: Size, people: &[Value], doors: &Doors, seed: u64) -> Gathering {
         let nodes = &doors.nodes;
         let plan = Plan::make(size, people, nodes, &mut Chance::of(seed, 1)).await;
         let ledger = RefCell::default();
         let crowd =
-            Rc::new(Crowd { plan, seed, pace: size.pace, acting: Cell::new(true), over: Cell::new(false), ledger });
+            Rc::new(Crowd { plan, seed, pace: size.pace, acting: Cell::new(false), over: Cell::new(false), ledger });
         let device = |at: usize| {
             let (person, device) = (at / size.devices, at % size.devices);
             let doors = match device {
@@ -76,11 +76,6 @@ impl Gathering {
     /// Lets them begin new things, or only finish what they have begun.
     pub fn acts(&self, acting: bool) {
         self.crowd.acting.set(acting);
-    }
-
-    /// How many changes were acknowledged so far.
-    pub fn acknowledged(&self) -> usize {
-        self.crowd.ledger.borrow().acknowledged.len()
     }
 
     /// Awaits that everybody has what there is; tells how long that took, or what was still missing.

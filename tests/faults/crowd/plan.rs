@@ -50,6 +50,9 @@ pub struct Size {
 impl Size {
     /// What a fault meets in the suite.
     pub const SUITE: Size = Size { people: 15, devices: 3, halls: 4, inns: 3, pairs: 6, members: 8, pace: 300 };
+
+    /// A whole town, all of it by the balancer.
+    pub const TOWN: Size = Size { people: 3000, devices: 1, halls: 60, inns: 20, pairs: 1500, members: 20, pace: 5000 };
 }
 
 impl Plan {

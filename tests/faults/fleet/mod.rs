@@ -46,7 +46,7 @@ fn settings() -> Vec<(&'static str, String)> {
         ("QUCKCHAT__ROOMS__SWEEP", "1s"),
         ("QUCKCHAT__SOCKETS__HEARTBEAT", "2s"),
         ("QUCKCHAT__SOCKETS__HEARTBEAT_ANSWER", "3s"),
-        ("QUCKCHAT__LIMITS__WAITING_HELLOS_PER_ADDRESS", "1000"),
+        ("QUCKCHAT__LIMITS__WAITING_HELLOS_PER_ADDRESS", "10000"),
         // Whoever reads everything afresh at the end reads fast.
         ("QUCKCHAT__LIMITS__COMMANDS_PER_SEC", "1000000"),
         ("QUCKCHAT__LIMITS__COMMAND_BURST", "1000000"),
