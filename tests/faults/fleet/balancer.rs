@@ -45,10 +45,7 @@ impl Balancer {
         self.program = Some(Program::start(command, "TERM", &self.log));
         self.has_loaded(loaded + 1).await;
         let address = self.address;
-        wait::must("HAProxy to find a node", async || {
-            (ports::status(address, "/api/v1/health/ready").await == Some(200)).then_some(())
-        })
-        .await;
+        wait::must("HAProxy to find a node", async || ports::is_well(address, "/api/v1/health/ready").await).await;
     }
 
     /// Reads its file again: a new worker on the same listeners, while the old one keeps its sockets.

@@ -82,6 +82,15 @@ impl Node {
         // How long something lasts is told by a clock that nobody sets.
         command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1").env("FAKETIME_NO_CACHE", "1");
         self.begins(command).await;
+        let off = self.clock_is_off().await.expect("its clock in its health");
+        assert!((off + 1000 * i64::from(ahead)).abs() < 10_000, "its clock is {off} ms behind the database's");
+    }
+
+    /// By how many milliseconds the database's clock is ahead of its own.
+    async fn clock_is_off(&self) -> Option<i64> {
+        let health = ports::get(self.operations, "/health").await?;
+        let (_, rest) = health.split_once("\"clockAheadMs\":")?;
+        rest.split([',', '}']).next()?.parse().ok()
     }
 
     async fn begins(&mut self, command: Command) {
@@ -97,7 +106,7 @@ impl Node {
             if program.has_ended() {
                 panic!("a node has ended: {}", std::fs::read_to_string(&log).unwrap());
             }
-            (ports::status(operations, "/ready").await == Some(200)).then_some(())
+            ports::is_well(operations, "/ready").await
         })
         .await;
     }

@@ -12,15 +12,20 @@ pub fn free() -> SocketAddr {
     ports.take(1000).find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
 }
 
-/// The status of a plain GET, if there is an answer.
-pub async fn status(address: SocketAddr, path: &str) -> Option<u16> {
+/// The answer to a plain GET, head and body, if there is one.
+pub async fn get(address: SocketAddr, path: &str) -> Option<String> {
     let exchange = async {
         let mut stream = TcpStream::connect(address).await.ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
-        let mut head = [0; 12];
-        stream.read_exact(&mut head).await.ok()?;
-        std::str::from_utf8(&head[9..]).ok()?.parse().ok()
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer)
     };
     tokio::time::timeout(Duration::from_secs(1), exchange).await.ok()?
+}
+
+/// Whether a plain GET is answered with 200.
+pub async fn is_well(address: SocketAddr, path: &str) -> Option<()> {
+    get(address, path).await?.starts_with("HTTP/1.1 200 ").then_some(())
 }
