@@ -66,85 +66,133 @@ impl Fault {
     /// Breaks it and mends it; ends when nothing is broken any more.
     pub async fn happens(self, fleet: &mut Fleet, chance: &mut Chance, at_length: bool) {
         let victim = chance.below(NODES);
-        let lasts = |short: u64, long: u64| Duration::from_secs(if at_length { long } else { short });
+        let mut breaking = Breaking { fleet, chance, at_length, victim };
         match self {
+            Fault::NodeKilled | Fault::NodeStopped | Fault::RollingRestart => breaking.nodes(self).await,
+            Fault::ClockAhead => breaking.clock(300).await,
+            Fault::ClockBehind => breaking.clock(-300).await,
+            Fault::RedisKilled | Fault::RedisPaused => breaking.redis(self).await,
+            Fault::HintsLost | Fault::RedisCut | Fault::RedisParted => breaking.ways_to_redis(self).await,
+            Fault::PostgresRestarted | Fault::PostgresPaused | Fault::PostgresCut => breaking.postgres(self).await,
+            Fault::BalancerReloaded | Fault::BalancerRestarted => breaking.balancer(self).await,
+        }
+    }
+}
+
+/// A fault under way.
+struct Breaking<'a> {
+    fleet: &'a mut Fleet,
+    chance: &'a mut Chance,
+    at_length: bool,
+    /// The node that it meets.
+    victim: usize,
+}
+
+impl Breaking<'_> {
+    /// So many seconds: in a short run, or at length.
+    fn secs(&self, short: u64, long: u64) -> u64 {
+        if self.at_length { long } else { short }
+    }
+
+    async fn lasts(&self, short: u64, long: u64) {
+        pause(Duration::from_secs(self.secs(short, long))).await;
+    }
+
+    async fn nodes(&mut self, fault: Fault) {
+        match fault {
             Fault::NodeKilled => {
-                fleet.nodes[victim].dies().await;
-                pause(lasts(1, 5)).await;
-                fleet.nodes[victim].serves().await;
+                self.fleet.nodes[self.victim].dies().await;
+                self.lasts(1, 5).await;
+                self.fleet.nodes[self.victim].serves().await;
             }
             Fault::NodeStopped => {
-                fleet.nodes[victim].is_stopped(true);
-                pause(lasts(5, 20)).await;
-                fleet.nodes[victim].is_stopped(false);
+                self.fleet.nodes[self.victim].is_stopped(true);
+                self.lasts(5, 20).await;
+                self.fleet.nodes[self.victim].is_stopped(false);
             }
-            Fault::RedisKilled => {
-                fleet.redis.dies().await;
-                pause(lasts(2, 10)).await;
-                fleet.redis.serves().await;
-            }
-            Fault::RedisPaused => {
-                fleet.redis.is_stopped(true);
-                pause(lasts(4, 15)).await;
-                fleet.redis.is_stopped(false);
-            }
-            Fault::HintsLost => {
-                fleet.nodes.iter().for_each(|node| node.redis.loses(30));
-                pause(lasts(4, 15)).await;
-                fleet.nodes.iter().for_each(|node| node.redis.loses(0));
-                assert!(fleet.nodes.iter().all(|node| node.redis.lost() > 0), "no hint was lost");
-            }
-            Fault::RedisCut => {
-                for _ in 0..lasts(8, 30).as_secs() {
-                    fleet.nodes[chance.below(NODES)].redis.cuts();
-                    pause(chance.millis(50..=900)).await;
-                }
-            }
-            Fault::RedisParted => {
-                fleet.nodes[victim].redis.freezes(true);
-                pause(lasts(4, 15)).await;
-                fleet.nodes[victim].redis.freezes(false);
-            }
-            Fault::PostgresRestarted => {
-                fleet.postgres.stops().await;
-                pause(chance.millis(0..=500)).await;
-                fleet.postgres.serves().await;
-            }
-            Fault::PostgresPaused => {
-                fleet.nodes.iter().for_each(|node| node.database.freezes(true));
-                pause(lasts(3, 15)).await;
-                fleet.nodes.iter().for_each(|node| node.database.freezes(false));
-            }
-            Fault::PostgresCut => {
-                for _ in 0..lasts(6, 20).as_secs() {
-                    fleet.nodes[victim].database.cuts();
-                    pause(chance.millis(100..=900)).await;
-                }
-            }
-            Fault::BalancerReloaded => {
-                for _ in 0..lasts(4, 10).as_secs() {
-                    fleet.balancer.reloads().await;
-                    pause(chance.millis(300..=900)).await;
-                }
-            }
-            Fault::BalancerRestarted => {
-                fleet.balancer.stops().await;
-                pause(lasts(1, 5)).await;
-                fleet.balancer.serves().await;
-            }
-            Fault::RollingRestart => {
+            _ => {
                 for at in 0..NODES {
-                    let node = &mut fleet.nodes[(victim + at) % NODES];
+                    let node = &mut self.fleet.nodes[(self.victim + at) % NODES];
                     node.stops().await;
                     node.serves().await;
                 }
             }
-            Fault::ClockAhead | Fault::ClockBehind => {
-                let node = &mut fleet.nodes[victim];
-                node.stops().await;
-                node.serves_with_clock(if self == Fault::ClockAhead { 300 } else { -300 }).await;
-                pause(lasts(4, 15)).await;
+        }
+    }
+
+    async fn clock(&mut self, ahead: i32) {
+        let node = &mut self.fleet.nodes[self.victim];
+        node.stops().await;
+        node.serves_with_clock(ahead).await;
+        self.lasts(4, 15).await;
+    }
+
+    async fn redis(&mut self, fault: Fault) {
+        if fault == Fault::RedisKilled {
+            self.fleet.redis.dies().await;
+            self.lasts(2, 10).await;
+            self.fleet.redis.serves().await;
+        } else {
+            self.fleet.redis.is_stopped(true);
+            self.lasts(4, 15).await;
+            self.fleet.redis.is_stopped(false);
+        }
+    }
+
+    async fn ways_to_redis(&mut self, fault: Fault) {
+        let nodes = &self.fleet.nodes;
+        match fault {
+            Fault::HintsLost => {
+                nodes.iter().for_each(|node| node.redis.loses(30));
+                self.lasts(4, 15).await;
+                nodes.iter().for_each(|node| node.redis.loses(0));
+                assert!(nodes.iter().all(|node| node.redis.lost() > 0), "no hint was lost");
             }
+            Fault::RedisCut => {
+                for _ in 0..self.secs(8, 30) {
+                    nodes[self.chance.below(NODES)].redis.cuts();
+                    pause(self.chance.millis(50..=900)).await;
+                }
+            }
+            _ => {
+                nodes[self.victim].redis.freezes(true);
+                self.lasts(4, 15).await;
+                nodes[self.victim].redis.freezes(false);
+            }
+        }
+    }
+
+    async fn postgres(&mut self, fault: Fault) {
+        match fault {
+            Fault::PostgresRestarted => {
+                self.fleet.postgres.stops().await;
+                pause(self.chance.millis(0..=500)).await;
+                self.fleet.postgres.serves().await;
+            }
+            Fault::PostgresPaused => {
+                self.fleet.nodes.iter().for_each(|node| node.database.freezes(true));
+                self.lasts(3, 15).await;
+                self.fleet.nodes.iter().for_each(|node| node.database.freezes(false));
+            }
+            _ => {
+                for _ in 0..self.secs(6, 20) {
+                    self.fleet.nodes[self.victim].database.cuts();
+                    pause(self.chance.millis(100..=900)).await;
+                }
+            }
+        }
+    }
+
+    async fn balancer(&mut self, fault: Fault) {
+        if fault == Fault::BalancerReloaded {
+            for _ in 0..self.secs(4, 10) {
+                self.fleet.balancer.reloads().await;
+                pause(self.chance.millis(300..=900)).await;
+            }
+        } else {
+            self.fleet.balancer.stops().await;
+            self.lasts(1, 5).await;
+            self.fleet.balancer.serves().await;
         }
     }
 }

@@ -184,3 +184,73 @@ impl Memory {
         page["more"] == true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CHAT: &str = "chat";
+
+    fn event(rev: i64) -> Value {
+        json!({ "data": { "type": "message", "id": rev, "rev": rev } })
+    }
+
+    fn greeted(position: i64, head: i64) -> Memory {
+        let mut memory = Memory::default();
+        let head = json!([{ "conversationId": CHAT, "lastRev": head }]);
+        memory.greets(&json!({ "userRev": 1, "heads": head, "gone": [] }));
+        memory.chats.get_mut(CHAT).unwrap().position = position;
+        memory
+    }
+
+    #[test]
+    fn the_position_never_jumps_a_gap() {
+        let mut memory = greeted(3, 5);
+        assert!(memory.chats[CHAT].is_behind());
+        assert_eq!(memory.hears(CHAT, 6, 6, &event(6)), Order::Next);
+        assert_eq!(memory.chats[CHAT].position, 3, "4 and 5 are still to be read");
+        let page = json!({ "items": [event(4)["data"], event(5)["data"]], "nextRev": 5, "more": false });
+        assert!(memory.reads(CHAT, &page), "6 has come meanwhile");
+        assert_eq!(memory.chats[CHAT].position, 5);
+        assert!(!memory.reads(CHAT, &json!({ "items": [event(6)["data"]], "nextRev": 6, "more": false })));
+        assert_eq!(memory.chats[CHAT].rows.len(), 3);
+    }
+
+    #[test]
+    fn events_are_told_apart_by_their_order() {
+        let mut memory = greeted(5, 5);
+        assert_eq!(memory.hears(CHAT, 6, 6, &event(6)), Order::Next);
+        assert_eq!(memory.hears(CHAT, 6, 6, &event(6)), Order::Again);
+        assert_eq!(memory.hears(CHAT, 6, 8, &event(8)), Order::Next, "a filled gap may reach back");
+        assert_eq!(memory.hears(CHAT, 10, 10, &event(10)), Order::Skips);
+        assert_eq!(memory.hears("another", 1, 1, &event(1)), Order::Stray);
+        assert_eq!(memory.chats[CHAT].position, 8);
+        memory.disconnects();
+        assert_eq!(memory.hears(CHAT, 11, 11, &event(11)), Order::Stray, "before it was greeted again");
+    }
+
+    #[test]
+    fn an_older_row_does_not_replace_a_newer_one() {
+        let mut memory = greeted(5, 5);
+        let row = |rev: i64, text: &str| json!({ "type": "message", "id": 1, "rev": rev, "text": text });
+        memory.hears(CHAT, 7, 7, &json!({ "data": row(7, "new") }));
+        memory.reads(CHAT, &json!({ "items": [row(6, "old")], "nextRev": 6, "more": false }));
+        assert_eq!(memory.chats[CHAT].rows.values().next().unwrap()["text"], "new");
+    }
+
+    #[test]
+    fn what_was_said_of_a_membership_later_stands() {
+        let mut memory = greeted(5, 5);
+        let own = |event: &str, user_rev: i64| json!({ "event": event, "conversationId": CHAT, "userRev": user_rev, "data": { "lastRev": 9 } });
+        memory.hears_own(&own("conversation.removed", 7));
+        assert!(!memory.chats[CHAT].member);
+        memory.hears_own(&own("conversation.added", 6));
+        assert!(!memory.chats[CHAT].member, "an earlier word");
+        memory.hears_own(&own("conversation.added", 8));
+        assert!(memory.chats[CHAT].member && memory.chats[CHAT].is_behind());
+        let gone = json!({ "items": [{ "type": "gone", "userRev": 7, "conversationId": CHAT }], "nextUserRev": 8 });
+        memory.reads_own(&gone);
+        assert!(memory.chats[CHAT].member);
+        assert_eq!(memory.user_rev, 8);
+    }
+}

@@ -264,13 +264,17 @@ fn told(heard: &Heard, witness: Option<&Witness>, found: &mut Findings) {
 /// What a client holds is what it would be told afresh, but for what an earlier span has left.
 fn ended(ending: &Ending, found: &mut Findings) {
     let Ending { client, conversation, held, fresh, visible_from } = ending;
+    let below = |row: &serde_json::Value| row["seq"].as_i64().is_some_and(|seq| seq < *visible_from);
     for (key, row) in fresh {
+        if below(row) {
+            found.misdelivered(|| format!("{client} may read {row} in {conversation}, below {visible_from}"));
+        }
         if held.get(key) != Some(row) {
             found.unequal(|| format!("{client} holds {:?} in {conversation}, and it is {row}", held.get(key)));
         }
     }
     for (key, row) in held.iter().filter(|(key, _)| !fresh.contains_key(*key)) {
-        if row["seq"].as_i64().is_none_or(|seq| seq >= *visible_from) {
+        if !below(row) {
             found.unequal(|| format!("{client} holds {key} in {conversation}, which is not there"));
         }
     }

@@ -204,6 +204,7 @@ fn what_comes_to_whom_it_is_not_for_is_misdelivered() {
         truth.insert("message m1".to_owned(), (8, message(1, "a, edited")));
     };
     assert_eq!(found(old), [0, 0, 0, 1, 0], "what lies below their visibility");
+    assert_eq!(found(|history, _| history.endings[0].visible_from = 2), [0, 0, 0, 1, 0], "and can be read");
 }
 
 #[test]
