@@ -137,6 +137,8 @@ struct Connection<'a> {
     asked: HashMap<String, Asked>,
     /// By when each command under way wants its answer.
     answers: Vec<(Instant, String)>,
+    /// Conversations that could not be read on, and when to try again.
+    again: Vec<(Instant, Id)>,
     numbered: u64,
     heard_at: Instant,
     silence: Duration,
@@ -146,8 +148,8 @@ struct Connection<'a> {
 impl Connection<'_> {
     fn new(client: &Client, link: Link) -> Connection<'_> {
         let now = Instant::now();
-        let (asked, answers) = (HashMap::new(), Vec::new());
-        Connection { client, link, asked, answers, numbered: 0, heard_at: now, silence: ANSWER, acts_at: now }
+        let (asked, answers, again) = (HashMap::new(), Vec::new(), Vec::new());
+        Connection { client, link, asked, answers, again, numbered: 0, heard_at: now, silence: ANSWER, acts_at: now }
     }
 
     async fn runs(mut self, ready: Value) {
@@ -209,6 +211,9 @@ impl Connection<'_> {
             return None;
         }
         self.answers.retain(|(by, _)| *by >= now);
+        for (_, id) in self.again.extract_if(.., |(at, _)| *at <= now) {
+            client.memory.borrow_mut().chats.entry(id).or_default().reading = false;
+        }
         if client.crowd.acting.get() && now >= self.acts_at && client.open.borrow().len() < OPEN {
             let pace = client.crowd.pace;
             self.acts_at = now + client.chance.borrow_mut().millis(pace / 2..=pace * 3 / 2);
@@ -324,10 +329,9 @@ impl Connection<'_> {
                 memory.chats.entry(id).or_default().reading = false;
                 Some(())
             }
-            // It stays behind, and asks again at its next turn, or has left meanwhile.
+            // It stays behind, and asks again, unless it has left meanwhile.
             Asked::Page(id) => {
-                wait::pause(Duration::from_millis(100)).await;
-                client.memory.borrow_mut().chats.entry(id).or_default().reading = false;
+                self.again.push((Instant::now() + client.back_off(1), id));
                 Some(())
             }
             // What it did not learn here, the next hello will tell.
