@@ -47,7 +47,7 @@ pub async fn tell_to(fault: Fault, size: Size) {
     let mut asked = Asked::by_runner();
     for seed in std::mem::take(&mut asked.seeds) {
         eprintln!("{}: seed {seed}; to repeat it: QUCKCHAT_TEST_SEED={seed}", fault.name());
-        let mut fleet = Fleet::start(seed).await;
+        let mut fleet = Fleet::start(seed, size.heartbeat).await;
         let run = Run { fault, seed, size, at_length: asked.at_length };
         let outcome = run.goes(&mut fleet).await;
         asked.notes(&outcome.row(&run));

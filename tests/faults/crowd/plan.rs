@@ -45,14 +45,26 @@ pub struct Size {
     pub members: usize,
     /// Milliseconds between two things that a client does.
     pub pace: u64,
+    /// How often nodes ask each socket whether it is there.
+    pub heartbeat: &'static str,
 }
 
 impl Size {
-    /// What a fault meets in the suite.
-    pub const SUITE: Size = Size { people: 15, devices: 3, halls: 4, inns: 3, pairs: 6, members: 8, pace: 300 };
+    /// What a fault meets in the suite. A short heartbeat lets listeners notice within a short run.
+    pub const SUITE: Size =
+        Size { people: 15, devices: 3, halls: 4, inns: 3, pairs: 6, members: 8, pace: 300, heartbeat: "2s" };
 
     /// A whole town, all of it by the balancer.
-    pub const TOWN: Size = Size { people: 3000, devices: 1, halls: 60, inns: 20, pairs: 1500, members: 20, pace: 5000 };
+    pub const TOWN: Size = Size {
+        people: 3000,
+        devices: 1,
+        halls: 60,
+        inns: 20,
+        pairs: 1500,
+        members: 20,
+        pace: 10_000,
+        heartbeat: "10s",
+    };
 }
 
 impl Plan {

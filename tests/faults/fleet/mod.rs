@@ -38,13 +38,13 @@ pub struct Doors {
 }
 
 /// The shipped settings but for these: what is shorter lets a fault be noticed within a short run.
-fn settings() -> Vec<(&'static str, String)> {
+fn settings(heartbeat: &str) -> Vec<(&'static str, String)> {
     let master: String = std::iter::repeat_with(fastrand::alphanumeric).take(48).collect();
     let shorter = [
         ("QUCKCHAT__GATEWAY__SHUTDOWN", "5s"),
         ("QUCKCHAT__GATEWAY__WORKERS", "2"),
         ("QUCKCHAT__ROOMS__SWEEP", "1s"),
-        ("QUCKCHAT__SOCKETS__HEARTBEAT", "2s"),
+        ("QUCKCHAT__SOCKETS__HEARTBEAT", heartbeat),
         ("QUCKCHAT__SOCKETS__HEARTBEAT_ANSWER", "3s"),
         ("QUCKCHAT__LIMITS__WAITING_HELLOS_PER_ADDRESS", "10000"),
         // Whoever reads everything afresh at the end reads fast.
@@ -73,12 +73,12 @@ pub fn missing() -> Option<&'static str> {
 }
 
 impl Fleet {
-    /// Starts everything.
-    pub async fn start(seed: u64) -> Fleet {
+    /// Starts everything; nodes ask each socket so often whether it is there.
+    pub async fn start(seed: u64, heartbeat: &str) -> Fleet {
         let folder = tempfile::tempdir().unwrap();
         let postgres = Postgres::start(folder.path()).await;
         let redis = Redis::start(folder.path()).await;
-        let settings = settings();
+        let settings = settings(heartbeat);
         let mut nodes = Vec::new();
         for at in 0..NODES {
             let database = Proxy::of(postgres.address, seed + at as u64);
