@@ -9,10 +9,12 @@ use crate::fault::Fault;
 use crate::fleet::{self, Fleet};
 use crate::history::audit::Audit;
 use crate::history::check::{Findings, History, check};
-use crate::wait::{PATIENCE, pause};
+use crate::wait::pause;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
+/// Within this everybody has come and has all that there is.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(120);
 /// After a fault everybody must have what there is within this.
 const HEALS_WITHIN: Duration = Duration::from_secs(10);
 /// How long the crowd goes on when all is well again.
@@ -71,7 +73,7 @@ impl Run {
         let audit = Audit::begin(&fleet.database_url()).await;
         let people = fleet.people(self.size.people);
         let gathering = Gathering::begins(self.size, &people, &fleet.doors(), self.seed).await;
-        gathering.agrees(&audit, PATIENCE).await.expect("a beginning");
+        gathering.agrees(&audit, ARRIVES_WITHIN).await.expect("a beginning");
         let mut chance = Chance::of(self.seed, 2);
         gathering.acts(true);
         pause(chance.millis(700..=1200)).await;

@@ -18,8 +18,6 @@ use std::time::{Duration, Instant};
 
 /// A command that has no answer by then gets none on this connection.
 const ANSWER: Duration = Duration::from_secs(3);
-/// How often a client looks whether it has something to do.
-const TURN: Duration = Duration::from_millis(40);
 /// What a client has under way at most.
 const OPEN: usize = 3;
 
@@ -98,12 +96,14 @@ impl Client {
         self.chance.borrow_mut().millis(most / 2..=most)
     }
 
-    /// Whether it is connected, has nothing under way, and knows all that is there.
-    pub fn knows(&self, heads: &Heads) -> bool {
-        self.lacks(heads).is_none()
+    /// Whether it is connected, has nothing under way, and knows of nothing that it does not have.
+    pub fn rests(&self) -> bool {
+        self.connected.get()
+            && self.open.borrow().is_empty()
+            && !self.memory.borrow().chats.values().any(|chat| chat.is_behind())
     }
 
-    /// What it still lacks.
+    /// What it still lacks to have nothing under way, and to know all that is there.
     pub fn lacks(&self, heads: &Heads) -> Option<String> {
         let (user_rev, theirs) = &heads.users[self.user()];
         let memory = self.memory.borrow();
@@ -189,7 +189,7 @@ impl Connection<'_> {
                     }
                     Incoming::Closed(code) => return self.is_closed(code),
                 },
-                () = wait::pause(TURN) => self.acts().await?,
+                () = wait::pause(self.client.crowd.turn()) => self.acts().await?,
             }
         }
         None

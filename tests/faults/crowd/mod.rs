@@ -45,6 +45,11 @@ pub struct Gathering {
 type Rows = BTreeMap<String, Value>;
 
 impl Crowd {
+    /// How often a client looks whether it has something to do.
+    fn turn(&self) -> Duration {
+        Duration::from_millis((self.pace / 40).clamp(40, 250))
+    }
+
     fn refuses(&self, what: String) {
         self.ledger.borrow_mut().refused.push(what);
     }
@@ -82,15 +87,18 @@ impl Gathering {
     pub async fn agrees(&self, audit: &Audit, within: Duration) -> Result<Duration, String> {
         let begin = Instant::now();
         let agreed = wait::until(begin + within, async || {
+            // Only then is it worth asking.
+            self.clients.iter().all(|client| client.rests()).then_some(())?;
             let heads = audit.heads().await?;
-            self.clients.iter().all(|client| client.knows(&heads)).then_some(())
+            self.clients.iter().all(|client| client.lacks(&heads).is_none()).then_some(())
         });
         if agreed.await.is_some() {
             return Ok(begin.elapsed());
         }
         let heads = audit.heads().await.unwrap_or_default();
         let lacking = self.clients.iter().filter_map(|client| Some((client, client.lacks(&heads)?)));
-        let lines: Vec<String> = lacking.map(|(client, lacks)| format!("\n    {}: {lacks}", client.name)).collect();
+        let lines = lacking.map(|(client, lacks)| format!("\n    {}: {lacks}", client.name));
+        let lines: Vec<String> = lines.take(20).collect();
         Err(format!("not equal to the rows after {within:?}:{}", lines.concat()))
     }
 
