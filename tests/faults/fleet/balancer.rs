@@ -3,7 +3,7 @@
 
 use super::node::Node;
 use super::ports;
-use super::program::{Owner, Program, bound};
+use super::program::{Owner, Program, bound, installed};
 use crate::wait;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ impl Balancer {
 
     /// Starts it at the same address.
     pub async fn serves(&mut self) {
-        let mut command = bound("haproxy", "TERM", Owner::default());
+        let mut command = bound(installed("haproxy").unwrap(), "TERM", Owner::default());
         command.args(["-W", "-f", CONFIGURATION]);
         command.env("QUCKCHAT_BALANCER_LISTEN", self.address.to_string());
         command.env("QUCKCHAT_BALANCER_INNER", self.inner.to_string());

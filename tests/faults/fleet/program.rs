@@ -3,7 +3,7 @@
 
 use crate::wait;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 /// A running program.
@@ -17,6 +17,12 @@ pub struct Program {
 /// Who a program runs as, where that is not whoever runs the tests.
 #[derive(Clone, Copy, Default)]
 pub struct Owner(pub Option<(u32, u32)>);
+
+/// Where a program is, also one for administrators, whose folder is on few people's path.
+pub fn installed(program: &str) -> Option<PathBuf> {
+    let folders = ["/usr/local/bin", "/usr/bin", "/bin", "/usr/local/sbin", "/usr/sbin", "/sbin"];
+    folders.iter().map(|folder| Path::new(folder).join(program)).find(|path| path.exists())
+}
 
 /// The command that runs a program so that it ends with the thread that started it, however that ends.
 pub fn bound(program: impl AsRef<Path>, last: &str, owner: Owner) -> Command {

@@ -2,7 +2,7 @@
 //! Never anything that the nodes could not lose.
 
 use super::ports;
-use super::program::{Owner, Program, bound};
+use super::program::{Owner, Program, bound, installed};
 use crate::wait;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ impl Redis {
 
     /// Starts it on the same port, empty, and awaits that it answers.
     pub async fn serves(&mut self) {
-        let mut command = bound("redis-server", "KILL", Owner::default());
+        let mut command = bound(installed("redis-server").unwrap(), "KILL", Owner::default());
         command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--port"]);
         command.arg(self.address.port().to_string()).arg("--dir").arg(&self.folder);
         self.program = Some(Program::start(command, "KILL", &self.folder.join("redis.log")));
