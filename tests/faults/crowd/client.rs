@@ -294,7 +294,8 @@ impl Connection<'_> {
                 self.hears_numbered(&frame);
                 Some(())
             }
-            _ if frame.get("userRev").is_some() => {
+            // Also without a `userRev`, where the node found by itself that the user is in it again.
+            Some("conversation.added" | "conversation.removed" | "conversation.mine" | "profile.updated") => {
                 self.client.memory.borrow_mut().hears_own(&frame);
                 Some(())
             }

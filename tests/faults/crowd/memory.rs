@@ -153,20 +153,21 @@ impl Memory {
 
     /// An event of the user's own.
     pub fn hears_own(&mut self, frame: &Value) {
-        let user_rev = frame["userRev"].as_i64().unwrap_or_default();
+        let said_at = frame["userRev"].as_i64();
         let chat = frame["conversationId"].as_str().map(|id| self.chats.entry(id.to_owned()).or_default());
         match (frame["event"].as_str(), chat) {
             (Some("conversation.added"), Some(chat)) => {
                 let last = frame["data"]["lastRev"].as_i64().unwrap_or_default();
-                if chat.joins(user_rev) {
+                // Without one the node has looked by itself: it stands as of now.
+                if chat.joins(said_at.unwrap_or(chat.said_at)) {
                     chat.stream = Some(Stream::From(last));
                 }
                 chat.head = chat.head.max(last);
             }
-            (Some("conversation.removed"), Some(chat)) => chat.leaves(user_rev),
+            (Some("conversation.removed"), Some(chat)) => chat.leaves(said_at.unwrap_or(chat.said_at)),
             _ => {}
         }
-        self.user_rev = self.user_rev.max(user_rev);
+        self.user_rev = self.user_rev.max(said_at.unwrap_or_default());
     }
 
     /// A page of `users.changes`; tells whether there is another.
@@ -252,5 +253,12 @@ mod tests {
         memory.reads_own(&gone);
         assert!(memory.chats[CHAT].member);
         assert_eq!(memory.user_rev, 8);
+        memory.hears_own(&own("conversation.removed", 9));
+        let mut found = own("conversation.added", 0);
+        found.as_object_mut().unwrap().remove("userRev");
+        memory.hears_own(&found);
+        assert!(memory.chats[CHAT].member, "found by the node itself");
+        assert_eq!(memory.hears(CHAT, 10, 10, &event(10)), Order::Next);
+        assert_eq!(memory.user_rev, 9);
     }
 }
