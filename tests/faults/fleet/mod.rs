@@ -45,6 +45,8 @@ fn settings(heartbeat: &str) -> Vec<(&'static str, String)> {
         ("QUCKCHAT__GATEWAY__DRAIN_WAIT", "600ms"),
         ("QUCKCHAT__GATEWAY__SHUTDOWN", "5s"),
         ("QUCKCHAT__GATEWAY__WORKERS", "2"),
+        // A node that was killed gets its name again when its lease is over.
+        ("QUCKCHAT__CLUSTER__LEASE", "3s"),
         ("QUCKCHAT__ROOMS__SWEEP", "1s"),
         ("QUCKCHAT__SOCKETS__HEARTBEAT", heartbeat),
         ("QUCKCHAT__SOCKETS__HEARTBEAT_ANSWER", "3s"),
