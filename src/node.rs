@@ -253,14 +253,16 @@ impl Node {
         if tokio::time::timeout(left(), finished).await.is_err() {
             tracing::warn!("requests or writes were still under way");
         }
+        // Before the threads of its clients end, and with them the connections to the database that were opened there.
+        match tokio::time::timeout(LEAVING, self.app.nodes.leave()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the node could not give its name back: its lease ends by itself"),
+            Err(_) => tracing::warn!("the node did not give its name back in time: its lease ends by itself"),
+        }
         self.clients.stop().await;
         // The operators' door was open all the while: it says that the node is going away.
         if let Some(operators) = &self.operators {
             operators.stop(true).await;
-        }
-        match tokio::time::timeout(LEAVING, self.app.nodes.leave()).await {
-            Ok(Ok(())) => {}
-            _ => tracing::warn!("the node could not give its name back: its lease ends by itself"),
         }
         // What goes on beside gives its connections back while its thread can still take care of them.
         self.beside.end();
