@@ -530,7 +530,7 @@ async fn whoever_waits_for_another_to_migrate_is_not_given_up() -> Outcome {
     };
     let (applied, ended) = tokio::join!(migrating, ending);
     ended?;
-    assert_eq!(applied?, 3);
+    assert!(applied? > 0);
     scratch.drop(db).await
 }
 

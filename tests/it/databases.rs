@@ -326,7 +326,12 @@ async fn ten_nodes_start_at_once_on_an_empty_database() {
     if let Some(stage) = Stage::on_postgres().await {
         stage
             .play(async |stage: Stage| {
-                let starting = (0..10).map(|_| Node::in_real_time(&stage, |config| config.gateway.workers = 1));
+                let starting = (0..10).map(|at| {
+                    Node::in_real_time(&stage, move |config| {
+                        config.gateway.workers = 1;
+                        config.cluster.node = format!("node-{at}");
+                    })
+                });
                 let nodes = futures_util::future::join_all(starting).await;
                 let [ann, bob] = nodes[0].people(["ann", "bob"]).await;
                 let pair = ann.meets(&bob).await;

@@ -642,11 +642,13 @@ pub async fn ended(
     connection: &impl ConnectionTrait,
     pairs: Table,
 ) -> Result<HashMap<(UserId, ConversationId), i64>, DbErr> {
+    // With its `+` the condition is none for `participants_left`: they are found by their key, not among all who ever left.
     let rows = pairs
         .select(connection, &["uuid", "uuid"], |values| {
             format!(
                 "SELECT p.user_id, p.conversation_id, p.until_rev FROM (VALUES {values}) AS k \
-                 JOIN participants AS p ON p.user_id = k.column1 AND p.conversation_id = k.column2 AND p.until_rev IS NOT NULL"
+                 JOIN participants AS p ON p.user_id = k.column1 AND p.conversation_id = k.column2 \
+                 AND +p.until_rev IS NOT NULL"
             )
         })
         .await?;
