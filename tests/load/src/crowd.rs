@@ -41,6 +41,8 @@ pub struct Heard {
     pub closed: RefCell<BTreeMap<u16, u64>>,
     /// From send to delivery.
     pub delivery: RefCell<Latency>,
+    /// The same to users of even and of odd numbers, who may be at two servers.
+    pub by_server: RefCell<[Latency; 2]>,
     /// From send to acknowledgement.
     pub ack: RefCell<Latency>,
     /// Signalled when `deliveries` reaches `wake_at`.
@@ -147,6 +149,7 @@ impl Crowd {
         self.heard.deliveries.set(0);
         self.heard.acks.set(0);
         self.heard.delivery.borrow_mut().reset();
+        self.heard.by_server.borrow_mut().iter_mut().for_each(Latency::reset);
         self.heard.ack.borrow_mut().reset();
     }
 }
@@ -252,6 +255,7 @@ impl Heard {
             heartbeats: Cell::new(0),
             closed: RefCell::default(),
             delivery: RefCell::new(Latency::new()?),
+            by_server: RefCell::new([Latency::new()?, Latency::new()?]),
             ack: RefCell::new(Latency::new()?),
             progress: Notify::new(),
             wake_at: Cell::new(u64::MAX),
@@ -260,7 +264,9 @@ impl Heard {
     }
 
     fn delivered(&self, user: usize, sent: u64) {
-        self.delivery.borrow_mut().record_ns(self.now.get().saturating_sub(sent));
+        let took = self.now.get().saturating_sub(sent);
+        self.delivery.borrow_mut().record_ns(took);
+        self.by_server.borrow_mut()[user % 2].record_ns(took);
         let n = self.deliveries.get() + 1;
         self.deliveries.set(n);
         if n >= self.wake_at.get() {

@@ -8,7 +8,7 @@ use redis::Client;
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use std::collections::BTreeMap;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The servers.
 pub struct Around {
@@ -72,36 +72,31 @@ impl Around {
         Ok(BTreeMap::from([("Redis", redis.into_iter().collect()), ("PostgreSQL", postgres)]))
     }
 
-    /// Half the time from publishing on Redis and hearing it on another connection, there and back: one hop, the median.
-    pub async fn hop(&self, rounds: usize) -> Result<Duration> {
-        use futures_util::StreamExt;
-        let (mut here, mut there) = (self.redis.get_async_pubsub().await?, self.redis.get_async_pubsub().await?);
-        here.subscribe("load:back").await?;
-        there.subscribe("load:there").await?;
-        let mut answers = self.redis.get_multiplexed_async_connection().await?;
+    /// From publishing on Redis to hearing it on another connection, by bare threads, one at a time: the median.
+    pub fn hop(&self, rounds: usize) -> Result<Duration> {
+        let (mut speaks, mut listens) = (self.redis.get_connection()?, self.redis.get_connection()?);
+        let (told, heard) = mpsc::channel();
         let body = "x".repeat(800);
-        let echo = body.clone();
-        let answering = tokio::task::spawn_local(async move {
-            let mut asked = there.on_message();
-            while asked.next().await.is_some() {
-                let sent = redis::cmd("PUBLISH").arg("load:back").arg(&echo).exec_async(&mut answers).await;
-                if sent.is_err() {
-                    return;
+        let mut ear = listens.as_pubsub();
+        ear.subscribe("load:hop")?;
+        std::thread::scope(|threads| {
+            let listening = threads.spawn(move || -> Result<()> {
+                for _ in 0..rounds {
+                    ear.get_message()?;
+                    told.send(Instant::now())?;
                 }
+                Ok(())
+            });
+            let mut took = Vec::with_capacity(rounds);
+            for _ in 0..rounds {
+                let began = Instant::now();
+                redis::cmd("PUBLISH").arg("load:hop").arg(&body).exec(&mut speaks)?;
+                took.push(heard.recv()?.saturating_duration_since(began));
             }
-        });
-        let mut asks = self.redis.get_multiplexed_async_connection().await?;
-        let mut heard = here.on_message();
-        let mut took = Vec::with_capacity(rounds);
-        for _ in 0..rounds {
-            let began = std::time::Instant::now();
-            redis::cmd("PUBLISH").arg("load:there").arg(&body).exec_async(&mut asks).await?;
-            heard.next().await.context("Redis went away")?;
-            took.push(began.elapsed() / 2);
-        }
-        answering.abort();
-        took.sort();
-        Ok(took[took.len() / 2])
+            listening.join().map_err(|_| anyhow::anyhow!("nobody listened"))??;
+            took.sort();
+            Ok(took[took.len() / 2])
+        })
     }
 
     /// Looks at Redis's memory until told to end.

@@ -118,14 +118,9 @@ impl<'a> Fleet<'a> {
     }
 
     fn generate(&self, people: &Path, rooms: &Path, args: &[&str]) -> Result<Value> {
-        self.generate_at(self.servers.len(), people, rooms, args)
-    }
-
-    /// At the first so many nodes alone.
-    fn generate_at(&self, count: usize, people: &Path, rooms: &Path, args: &[&str]) -> Result<Value> {
         let mut all: Vec<String> = ["--adapter", "quckchat", "--people"].map(Into::into).into();
         all.extend([people.display().to_string(), "--rooms".into(), rooms.display().to_string()]);
-        if let Some(second) = self.servers[..count].get(1) {
+        if let Some(second) = self.servers.get(1) {
             all.extend(["--second".into(), second.addr.to_string(), "--server-pid".into(), second.pid().to_string()]);
         }
         all.extend(args.iter().map(ToString::to_string));
@@ -146,7 +141,7 @@ async fn measure(cli: &Cli, bench: &Bench, around: &Around) -> Result<Measured> 
     let quick = cli.quick;
     let secs = if quick { "2" } else { "8" };
     let rounds = if quick { 1 } else { cli.rounds.max(1) };
-    let hop = around.hop(if quick { 500 } else { 5000 }).await?;
+    let hop = around.hop(if quick { 500 } else { 5000 })?;
 
     let (data, idle) = (bench.fresh("data"), if quick { 500 } else { 4000 });
     std::fs::create_dir_all(&data)?;
@@ -178,12 +173,18 @@ async fn measure(cli: &Cli, bench: &Bench, around: &Around) -> Result<Measured> 
 
     eprintln!("one message at a time, within a node and between two");
     let fleet = Fleet::start(bench, around, &cli.redis, 2)?;
-    let alone = ["pairs", "--pairs", "1", "--secs", secs];
-    let way = |result: &Value| result["delivery"]["p50_ms"].as_f64().context("no latency");
+    // Two listen where the sender is, and two at the other node: the same message, at the same moment.
+    let four = bench.fresh("four.json");
+    let alone = ["fanout", "--subs", "4", "--senders", "1", "--secs", secs, "--ramp", "0"];
+    fleet.generate(&people, &four, &["fanout", "--subs", "4", "--prepare-only"])?;
+    let way = |result: &Value, server: &str| {
+        result.pointer(&format!("/flat/0/by_server/{server}/p50_ms")).and_then(Value::as_f64).context("no latency")
+    };
     let (mut same, mut cross) = (Vec::new(), Vec::new());
     for _ in 0..rounds {
-        same.push(way(&fleet.generate_at(1, &people, &rooms, &alone)?)?);
-        cross.push(way(&fleet.generate(&people, &rooms, &alone)?)?);
+        let result = fleet.generate(&people, &four, &alone)?;
+        same.push(way(&result, "0")?);
+        cross.push(way(&result, "1")?);
     }
 
     eprintln!("publishes on Redis");
@@ -269,7 +270,7 @@ fn rows(measured: &Measured) -> Vec<Row> {
     let [at_nodes, in_redis] = idle.map(|bytes| format!("{:.1} KB", bytes / 1024.0));
     let mut rows = vec![
         row(
-            "delivery within a node, and between two: p50; what is added, in bare hops over Redis",
+            "a message's way to those at its sender's node, and to those at the other: p50; what is added, in bare hops over Redis",
             format!("{same:.3} ms"),
             format!("{cross:.3} ms"),
             format!("{added:.2} of {hop:.3} ms"),

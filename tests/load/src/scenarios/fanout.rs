@@ -3,7 +3,7 @@
 use super::Run;
 use crate::adapters::{Rooms, To};
 use crate::crowd::Crowd;
-use crate::stats::{Meter, body};
+use crate::stats::{Latency, Meter, body};
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
@@ -190,10 +190,11 @@ impl<'a> Fan<'a> {
         let wall = begin.elapsed().as_secs_f64();
         let rate = heard.deliveries.get() as f64 / wall;
         let (cpu, latency) = (meter.read(), heard.delivery.borrow().json());
+        let by_server = heard.by_server.borrow().each_ref().map(Latency::json);
         heard.wake_at.set(u64::MAX);
         self.settle(sent * everyone).await;
         let missing = (sent * everyone).saturating_sub(heard.deliveries.get());
         json!({"window": window, "deliveries_s": rate, "messages_s": rate / everyone as f64,
-            "missing": missing, "latency": latency, "cpu": cpu})
+            "missing": missing, "latency": latency, "by_server": by_server, "cpu": cpu})
     }
 }
