@@ -27,6 +27,8 @@ pub(super) struct Server {
     options: PgConnectOptions,
     /// Not of the pool: it says how the server is, also while the pool is used up.
     watch: Mutex<Option<PgConnection>>,
+    /// How long it may take to connect to it, and to answer.
+    within: Duration,
 }
 
 /// How to connect to a server, with the limits that every session has.
@@ -85,30 +87,40 @@ impl Server {
             Ok(Err(error)) => Err(Refusal::of_server(&connect, &error)),
             Ok(Ok((connection, version, standby))) => {
                 check_server(&place(&connect), version, standby)?;
-                Ok(Server { options: connect, watch: Mutex::new(Some(connection)) })
+                Ok(Server { options: connect, watch: Mutex::new(Some(connection)), within })
             }
         }
     }
 
-    /// Looks how the server is; `afresh` by a new connection, whose settings are those of today.
+    /// Looks how the server is; `afresh` by a new connection, whose settings are those of today. One that has vanished
+    /// from the network does not say so: it is not waited for, nor do others wait for whoever does.
     pub async fn look(&self, afresh: bool) -> Result<Looks, sqlx::Error> {
         let mut kept = self.watch.lock().await;
         // Taken out: whoever gives up waiting leaves no connection behind that is in the middle of something.
         if let Some(mut connection) = kept.take().filter(|_| !afresh)
-            && let Ok(looks) = looks(&mut connection).await
+            && let Ok(looks) = self.in_time(looks(&mut connection)).await
         {
             *kept = Some(connection);
             return Ok(looks);
         }
-        let mut connection = self.options.connect().await?;
-        let looks = looks(&mut connection).await?;
+        let greeting = async {
+            let mut connection = self.options.connect().await?;
+            let looks = looks(&mut connection).await?;
+            Ok((connection, looks))
+        };
+        let (connection, looks) = self.in_time(greeting).await?;
         *kept = Some(connection);
         Ok(looks)
     }
 
+    async fn in_time<T>(&self, answer: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+        let silent = |_| sqlx::Error::Io(std::io::ErrorKind::TimedOut.into());
+        tokio::time::timeout(self.within, answer).await.map_err(silent)?
+    }
+
     pub async fn close(&self) {
         if let Some(connection) = self.watch.lock().await.take() {
-            let _ = connection.close().await;
+            let _ = self.in_time(connection.close()).await;
         }
     }
 }
