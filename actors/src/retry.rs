@@ -109,19 +109,21 @@ enum Ended {
 
 async fn attempt<T>(db: &Db, work: &mut impl AsyncFnMut(&DatabaseTransaction) -> Outcome<T>) -> Result<T, Ended> {
     let transaction = db.begin_write().await.map_err(|error| Ended::Failed(Failed::RolledBack(error)))?;
-    match work(&transaction).await {
+    let worked = db.heard(async { Ok(work(&transaction).await) }).await.unwrap_or_else(|silent| Err(silent.into()));
+    match worked {
         Ok(done) => commit(db, transaction).await.map_err(Ended::Failed).map(|()| done),
         Err(Error::Fault(fault)) => match fault.database() {
             Ok(error) => Err(Ended::Failed(roll_back(db, transaction, error).await)),
-            Err(fault) => {
-                transaction.rollback().await.map_err(|error| Ended::Failed(Failed::RolledBack(error)))?;
-                Err(Ended::Refused(fault.into()))
-            }
+            Err(fault) => Err(refused(db, transaction, fault.into()).await),
         },
-        Err(refused) => {
-            transaction.rollback().await.map_err(|error| Ended::Failed(Failed::RolledBack(error)))?;
-            Err(Ended::Refused(refused))
-        }
+        Err(error) => Err(refused(db, transaction, error).await),
+    }
+}
+
+async fn refused(db: &Db, transaction: DatabaseTransaction, error: Error) -> Ended {
+    match db.heard(transaction.rollback()).await {
+        Ok(()) => Ended::Refused(error),
+        Err(lost) => Ended::Failed(Failed::RolledBack(lost)),
     }
 }
 

@@ -215,7 +215,8 @@ impl Otp {
             let full = old.len() as u64 == SWEPT_AT_ONCE;
             if !old.is_empty() {
                 let chosen = otp_verification::Column::Id.is_in(old);
-                let deleted = otp_verification::Entity::delete_many().filter(chosen).exec(self.db.write()).await?;
+                let delete = otp_verification::Entity::delete_many().filter(chosen);
+                let deleted = self.db.heard(delete.exec(self.db.write())).await?;
                 swept += deleted.rows_affected;
             }
             if !full {

@@ -219,7 +219,8 @@ impl Refresh {
             let full = old.len() as u64 == SWEPT_AT_ONCE;
             if !old.is_empty() {
                 let chosen = refresh_token::Column::TokenHash.is_in(old);
-                let deleted = refresh_token::Entity::delete_many().filter(chosen).exec(self.db.write()).await?;
+                let delete = refresh_token::Entity::delete_many().filter(chosen);
+                let deleted = self.db.heard(delete.exec(self.db.write())).await?;
                 swept += deleted.rows_affected;
             }
             if !full {

@@ -518,7 +518,8 @@ pub async fn prune_outbox(db: &Db, before: entities::Timestamp) -> Result<(), Db
         let sql = format!(
             "DELETE FROM outbox WHERE id IN (SELECT id FROM outbox WHERE created_at < {parameter} ORDER BY created_at LIMIT 500)"
         );
-        let deleted = db.write().execute_raw(db.backend().statement(sql, [before.into()])).await?.rows_affected();
+        let delete = db.backend().statement(sql, [before.into()]);
+        let deleted = db.heard(db.write().execute_raw(delete)).await?.rows_affected();
         if deleted < 500 {
             return Ok(());
         }

@@ -93,15 +93,21 @@ pub(super) async fn seen(db: &Db, users: &[UserId], at: Timestamp) -> Result<(),
     };
     let mut rows = Table::new(2);
     users.iter().for_each(|user| rows.push([(*user).into(), at.into()]));
-    if users.len() == 1 {
-        return rows.update(db.write(), &CASTS, update).await;
-    }
-    let transaction = db.begin_write().await?;
-    if db.backend() == Backend::Postgres {
-        // All who lock several users do so in this order.
-        let lock = |list: &str| format!("SELECT id FROM users WHERE id IN ({list}) ORDER BY id FOR NO KEY UPDATE");
-        select_in(&transaction, users, "uuid", lock).await?;
-    }
-    rows.update(&transaction, &CASTS, update).await?;
-    transaction.commit().await
+    let written = async {
+        if users.len() == 1 {
+            return rows.update(db.write(), &CASTS, update).await;
+        }
+        let transaction = db.begin_write().await?;
+        if db.backend() == Backend::Postgres {
+            // All who lock several users do so in this order.
+            let lock = |list: &str| format!("SELECT id FROM users WHERE id IN ({list}) ORDER BY id FOR NO KEY UPDATE");
+            select_in(&transaction, users, "uuid", lock).await?;
+        }
+        rows.update(&transaction, &CASTS, update).await?;
+        transaction.commit().await
+    };
+    db.heard(written).await.inspect_err(|error| {
+        // A connection that was given up is not used again.
+        db.note(error);
+    })
 }
