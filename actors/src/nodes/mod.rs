@@ -187,10 +187,12 @@ impl Keeper {
             }
             // Others took this node for gone and have cleared away what it had.
             row.incarnation = asked.millis().max(row.incarnation + 1);
+            // Known before it is written: if the answer is lost, the row that is there then is this node's own.
+            self.row.incarnation = row.incarnation;
+            self.nodes.0.incarnation.store(row.incarnation, Ordering::Relaxed);
             if !rows::insert(&db, &row).await? {
                 return Ok(Some(asked));
             }
-            self.nodes.0.incarnation.store(row.incarnation, Ordering::Relaxed);
         }
         let now = clock.now();
         if lapsed || now.since(self.row.renewed_at) >= limits.lease / 2 {
