@@ -18,7 +18,6 @@ use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use tokio::sync::{Notify, OnceCell, mpsc};
 
 const SHARDS: usize = 64;
@@ -42,8 +41,15 @@ struct Inner {
 #[derive(Default)]
 struct Doubt {
     arose: Notify,
-    /// Since when everything heard is behind, in milliseconds; 0 is not at all.
-    deaf_since: AtomicI64,
+    deafness: Mutex<Deafness>,
+}
+
+#[derive(Default)]
+struct Deafness {
+    /// Since when everything heard is behind; `None` if it is not.
+    since: Option<Timestamp>,
+    /// How often this node began to hear again.
+    resubscriptions: u64,
 }
 
 struct Entry {
@@ -190,8 +196,11 @@ impl Entries {
         match heard {
             Heard::Delivery(delivery) => self.receive(delivery),
             Heard::Resubscribed => {
-                let now = self.0.clock.now().millis();
-                let _ = self.0.doubt.deaf_since.compare_exchange(0, now, Ordering::Relaxed, Ordering::Relaxed);
+                {
+                    let mut deafness = self.0.doubt.deafness.lock();
+                    deafness.since.get_or_insert_with(|| self.0.clock.now());
+                    deafness.resubscriptions += 1;
+                }
                 self.catch_up();
             }
             Heard::MayHaveMissed => self.catch_up(),
@@ -210,15 +219,20 @@ impl Entries {
 
     /// Since when this node catches up with what it did not hear; `None` when it has.
     pub fn deaf_since(&self) -> Option<Timestamp> {
-        let since = self.0.doubt.deaf_since.load(Ordering::Relaxed);
-        (since != 0).then(|| Timestamp::from_millis(since))
+        self.0.doubt.deafness.lock().since
     }
 
-    /// Every topic was compared with the rows, since it was asked for at `since`.
-    pub(crate) fn caught_up(&self, since: Option<Timestamp>) {
-        if let Some(since) = since {
-            let doubt = &self.0.doubt.deaf_since;
-            let _ = doubt.compare_exchange(since.millis(), 0, Ordering::Relaxed, Ordering::Relaxed);
+    /// How often this node began to hear again.
+    pub(crate) fn resubscriptions(&self) -> u64 {
+        self.0.doubt.deafness.lock().resubscriptions
+    }
+
+    /// Every topic was compared with the rows since this node began to hear again, if it was not deaf once more since
+    /// there were so many `resubscriptions`.
+    pub(crate) fn caught_up(&self, resubscriptions: u64) {
+        let mut deafness = self.0.doubt.deafness.lock();
+        if deafness.resubscriptions == resubscriptions {
+            deafness.since = None;
         }
     }
 

@@ -68,14 +68,15 @@ impl Mender {
                 Link::Up | Link::Joining => self.limits.sweep,
             };
             select(pin!(self.clock.sleep(pause)), pin!(self.entries.doubted())).await;
-            let deaf_since = self.entries.deaf_since();
+            let (was_deaf, resubscriptions) = (self.entries.deaf_since().is_some(), self.entries.resubscriptions());
             let swept = async {
                 self.sweep_once().await?;
-                review.look().await
+                // What else is looked at may wait: no change is behind any more.
+                self.entries.caught_up(resubscriptions);
+                review.look(was_deaf).await
             };
-            match swept.await {
-                Ok(()) => self.entries.caught_up(deaf_since),
-                Err(error) => tracing::warn!(%error, "the sweep could not read the rows"),
+            if let Err(error) = swept.await {
+                tracing::warn!(%error, "the sweep could not read the rows");
             }
         }
     }

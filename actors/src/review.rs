@@ -45,10 +45,11 @@ impl Review {
         Review { entries, presences, db, clock, limits, looked_at, deaf_at: None }
     }
 
-    /// Mends what hints may have failed to tell since the last time that this succeeded.
-    pub(crate) async fn look(&mut self) -> Result<(), DbErr> {
+    /// Mends what hints may have failed to tell since the last time that this succeeded; `was_deaf`, if the node has heard
+    /// nothing for a while in between.
+    pub(crate) async fn look(&mut self, was_deaf: bool) -> Result<(), DbErr> {
         let now = self.clock.now();
-        if self.entries.deaf_since().is_some() {
+        if was_deaf || self.entries.deaf_since().is_some() {
             self.deaf_at = Some(now);
         }
         let since = self.looked_at.minus(MARGIN);
