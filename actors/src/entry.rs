@@ -254,10 +254,15 @@ impl Entries {
             return;
         }
         let Some((from, rev)) = delivery.numbers else {
-            if self.is_behind(&state) {
-                (state.shown, state.gap_known) = (None, true);
-            } else if state.is_news(&delivery) {
+            // That a session was ended takes no room, and nothing makes up for it.
+            if matches!(delivery.content, Content::SessionRevoked(_)) {
                 self.forward(&state, &delivery);
+            } else if !self.is_behind(&state) {
+                if state.is_news(&delivery) {
+                    self.forward(&state, &delivery);
+                }
+            } else if matches!(topic, Topic::Presence(_)) {
+                (state.shown, state.gap_known) = (None, true);
             }
             return;
         };
