@@ -166,6 +166,15 @@ pub struct Claimed {
     pub after: Vec<Claim>,
 }
 
+/// The claims of users, as far as anybody can tell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// For each user, in the order in which they were asked for.
+    pub claims: Vec<Vec<Claim>>,
+    /// Whether they are those of all nodes; of this one alone while nobody can tell.
+    pub everywhere: bool,
+}
+
 /// How often something may be done, over all nodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
@@ -231,11 +240,11 @@ pub trait Cluster: Send + Sync + 'static {
     /// Says how a user's device at this node is shown, or that it is no longer there. Claims of one user are made one
     /// after another, over all nodes.
     fn claim(&self, user: UserId, session: SessionId, status: Option<Status>) -> BoxFuture<'static, Claimed>;
-    /// The claims of these users, in their order, over all nodes; of this one alone while the link is down.
-    fn claims(&self, users: Vec<UserId>) -> BoxFuture<'static, Vec<Vec<Claim>>>;
-    /// Takes away the claims of a node that has gone; ends with the users whom it had. Of several that do so at once,
-    /// each user is told to one.
-    fn disown(&self, node: &str) -> BoxFuture<'static, Vec<UserId>>;
+    /// The claims of these users.
+    fn claims(&self, users: Vec<UserId>) -> BoxFuture<'static, Found>;
+    /// Takes away the claims of a node that has gone, of some of its users; ends with those. To be called until there
+    /// are none. Of several that do so at once, each user is told to one. `None` while nobody can tell.
+    fn disown(&self, node: &str) -> BoxFuture<'static, Option<Vec<UserId>>>;
     /// Counts one more of `key`; `None` where nobody counts for all nodes, for now or at all.
     fn count(&self, key: String, rate: Rate) -> BoxFuture<'static, Option<Tally>>;
 }
@@ -372,13 +381,14 @@ impl Cluster for LocalCluster {
         Box::pin(ready(Claimed { before, after }))
     }
 
-    fn claims(&self, users: Vec<UserId>) -> BoxFuture<'static, Vec<Vec<Claim>>> {
+    fn claims(&self, users: Vec<UserId>) -> BoxFuture<'static, Found> {
         let state = self.bus.state.lock();
-        Box::pin(ready(users.iter().map(|user| state.claims.get(user).cloned().unwrap_or_default()).collect()))
+        let claims = users.iter().map(|user| state.claims.get(user).cloned().unwrap_or_default()).collect();
+        Box::pin(ready(Found { claims, everywhere: true }))
     }
 
-    fn disown(&self, node: &str) -> BoxFuture<'static, Vec<UserId>> {
-        Box::pin(ready(Self::forget_claims(&mut self.bus.state.lock(), node)))
+    fn disown(&self, node: &str) -> BoxFuture<'static, Option<Vec<UserId>>> {
+        Box::pin(ready(Some(Self::forget_claims(&mut self.bus.state.lock(), node))))
     }
 
     fn count(&self, _: String, _: Rate) -> BoxFuture<'static, Option<Tally>> {

@@ -102,7 +102,8 @@ impl Review {
 }
 
 /// Tells the watchers at this node of those who are shown otherwise than they are. That somebody has gone is believed
-/// only when claims are `settled`: after a loss of what joins the nodes, they come back one by one.
+/// only when claims are `settled`: after a loss of what joins the nodes, they come back one by one. While nobody can tell
+/// how they are, nobody is told.
 pub(crate) async fn show(
     entries: &Entries,
     presences: &Presences,
@@ -116,7 +117,8 @@ pub(crate) async fn show(
         if watched.is_empty() || entries.cluster().link() != Link::Up {
             continue;
         }
-        let now = presences.statuses(&watched).await.into_iter().map(|status| status.unwrap_or(Status::Offline));
+        let Some(statuses) = presences.statuses(&watched).await else { return Ok(()) };
+        let now = statuses.into_iter().map(|status| status.unwrap_or(Status::Offline));
         let wrong: Vec<(UserId, Option<Status>)> = before
             .into_iter()
             .zip(now)
@@ -125,7 +127,8 @@ pub(crate) async fn show(
             .collect();
         // Looked at again: with those who are absent comes when they were seen last.
         let users: Vec<UserId> = wrong.iter().map(|(user, _)| *user).collect();
-        for ((_, before), presence) in wrong.iter().zip(presences.look(&users).await?) {
+        let Some(found) = presences.look_everywhere(&users).await? else { return Ok(()) };
+        for ((_, before), presence) in wrong.iter().zip(found) {
             if *before != Some(presence.status) && (settled || presence.status != Status::Offline) {
                 entries.metrics().mended.inc();
                 entries.correct(*before, &presence);

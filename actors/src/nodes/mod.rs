@@ -141,7 +141,9 @@ impl Keeper {
     fn new(nodes: Nodes, row: node::Model, former: Option<Timestamp>) -> Keeper {
         let in_time_since = row.renewed_at;
         nodes.0.incarnation.store(row.incarnation, Ordering::Relaxed);
-        Keeper { nodes, row, in_time_since, seen: None, former, reclaim_at: None, load: Load::default() }
+        // Another may still be clearing away after the former one, and take what this one claims for that one's.
+        let reclaim_at = former.map(|_| row.renewed_at.plus(nodes.0.parts.limits.lease));
+        Keeper { nodes, row, in_time_since, seen: None, former, reclaim_at, load: Load::default() }
     }
 
     fn parts(&self) -> &Parts {
@@ -281,17 +283,15 @@ impl Keeper {
     async fn reap(&self, row: node::Model, now: Timestamp) -> Result<(), DbErr> {
         let Parts { db, clock, limits, entries, presences, .. } = self.parts().clone();
         let until = now.plus(limits.lease);
-        let can_see = move || entries.cluster().link() == Link::Up;
-        if !can_see() || !rows::begin_reaping(&db, &row, &self.row.id, now, until).await? {
+        let can_see = entries.cluster().link() == Link::Up;
+        if !can_see || !rows::begin_reaping(&db, &row, &self.row.id, now, until).await? {
             return Ok(());
         }
         tracing::warn!(node = row.id, address = row.address, since = %row.renewed_at, "a node has gone");
         let reaper = self.row.id.clone();
         tokio::spawn(async move {
-            let buried = presences.bury(&row.id, row.renewed_at);
-            // Past its time another one goes on.
-            let in_time = matches!(select(pin!(buried), clock.sleep_until(until)).await, Either::Left(_));
-            if !in_time || !can_see() {
+            // Past its time another one goes on, with those who are left; of whom this one took it tells nevertheless.
+            if !presences.bury(&row.id, row.renewed_at).await || clock.now() >= until {
                 return;
             }
             if let Err(error) = rows::remove(&db, &row, Some(&reaper)).await {
@@ -303,13 +303,9 @@ impl Keeper {
 
     /// Who was connected to the one before this one, and does not come back within the grace, has gone.
     fn bury_former(&self, renewed_at: Timestamp) {
-        let Parts { clock, limits, entries, presences, .. } = self.parts().clone();
+        let Parts { clock, limits, presences, .. } = self.parts().clone();
         let id = self.row.id.clone();
-        let can_see = move || entries.cluster().link() == Link::Up;
         tokio::spawn(async move {
-            while !can_see() {
-                clock.sleep(AGAIN).await;
-            }
             let users = presences.disown(&id).await;
             // Who has come already was among them, perhaps.
             presences.reclaim().await;

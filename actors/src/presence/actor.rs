@@ -170,7 +170,7 @@ impl PresenceActor {
                 tracing::warn!(%error, "when somebody was seen last could not be written");
             }
             // Again: they may have come back while that was written.
-            let now = cluster.claims(vec![user]).await.pop().unwrap_or_default();
+            let now = cluster.claims(vec![user]).await.claims.pop().unwrap_or_default();
             (before, shown(now))
         };
         context.spawn(given_up.into_actor(self).map(move |(before, after), room, _| match after {

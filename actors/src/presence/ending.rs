@@ -39,30 +39,35 @@ impl Presences {
     pub(crate) async fn disown(&self, node: &str) -> Vec<UserId> {
         let mut users = Vec::new();
         loop {
-            let mut more = self.entries.cluster().disown(node).await;
-            if more.is_empty() {
-                return users;
+            match self.entries.cluster().disown(node).await {
+                Some(more) if more.is_empty() => return users,
+                Some(mut more) => users.append(&mut more),
+                None => self.clock.sleep(AGAIN).await,
             }
-            users.append(&mut more);
         }
     }
 
-    /// The same, and tells of those whom it had.
-    pub(crate) async fn bury(&self, node: &str, seen_at: Timestamp) {
-        loop {
-            let users = self.entries.cluster().disown(node).await;
+    /// The same, and tells of those whom it had. Tells whether that was all: while nobody can tell, it is not.
+    pub(crate) async fn bury(&self, node: &str, seen_at: Timestamp) -> bool {
+        while let Some(users) = self.entries.cluster().disown(node).await {
             if users.is_empty() {
-                return;
+                return true;
             }
             self.tell_of(users, seen_at).await;
         }
+        false
     }
 
     /// Tells the watchers of these users, on all nodes, how they are shown now; those who are nowhere were seen last at
-    /// `seen_at`. Who is shown so already is not told of again.
+    /// `seen_at`. Who is shown so already is not told of again. Waits until somebody can tell.
     pub(crate) async fn tell_of(&self, users: Vec<UserId>, seen_at: Timestamp) {
         for page in users.chunks(PAGE) {
-            let shown_as = self.statuses(page).await;
+            let shown_as = loop {
+                match self.statuses(page).await {
+                    Some(shown_as) => break shown_as,
+                    None => self.clock.sleep(AGAIN).await,
+                }
+            };
             let absent = |(user, status): (&UserId, &Option<Status>)| status.is_none().then_some(*user);
             let mut absent: Vec<UserId> = page.iter().zip(&shown_as).filter_map(absent).collect();
             absent.sort_unstable();

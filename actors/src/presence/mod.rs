@@ -122,17 +122,34 @@ impl Presences {
         Ok(watched.into_iter().filter(|other| !allowed.contains(other)).collect())
     }
 
-    /// How these users are shown, in their order; `None` who is nowhere.
-    pub(crate) async fn statuses(&self, users: &[UserId]) -> Vec<Option<Status>> {
-        let claims = self.entries.cluster().claims(users.to_vec()).await;
+    /// How these users are shown, in their order, and who is nowhere; `None` while nobody can tell.
+    pub(crate) async fn statuses(&self, users: &[UserId]) -> Option<Vec<Option<Status>>> {
+        let found = self.entries.cluster().claims(users.to_vec()).await;
+        found.everywhere.then(|| self.shown(found.claims))
+    }
+
+    /// How these users are shown, in their order; by what is known at this node while nobody can tell.
+    async fn look(&self, users: &[UserId]) -> Result<Vec<Presence>, DbErr> {
+        let found = self.entries.cluster().claims(users.to_vec()).await;
+        self.describe(users, self.shown(found.claims)).await
+    }
+
+    /// The same, but nothing while nobody can tell.
+    pub(crate) async fn look_everywhere(&self, users: &[UserId]) -> Result<Option<Vec<Presence>>, DbErr> {
+        match self.statuses(users).await {
+            Some(statuses) => self.describe(users, statuses).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn shown(&self, claims: Vec<Vec<Claim>>) -> Vec<Option<Status>> {
         claims.into_iter().map(|claims| most_present(&living(claims, &self.gone))).collect()
     }
 
-    /// How these users are shown, in their order.
-    pub(crate) async fn look(&self, users: &[UserId]) -> Result<Vec<Presence>, DbErr> {
-        let claims = self.statuses(users).await;
+    /// With when those who are absent were seen last.
+    async fn describe(&self, users: &[UserId], statuses: Vec<Option<Status>>) -> Result<Vec<Presence>, DbErr> {
         let absent: Vec<UserId> =
-            users.iter().zip(&claims).filter(|(_, claim)| claim.is_none()).map(|(user, _)| *user).collect();
+            users.iter().zip(&statuses).filter(|(_, status)| status.is_none()).map(|(user, _)| *user).collect();
         let mut seen: HashMap<UserId, Option<Timestamp>> = HashMap::new();
         if !absent.is_empty() {
             let rows = user::among(absent).select_only();
@@ -142,12 +159,12 @@ impl Presences {
                 .into_tuple::<(UserId, Option<Timestamp>)>();
             seen.extend(rows.all(self.db.read()).await?);
         }
-        let presence = |(user, claim): (&UserId, &Option<Status>)| Presence {
+        let presence = |(user, status): (&UserId, &Option<Status>)| Presence {
             user_id: *user,
-            status: claim.unwrap_or(Status::Offline),
-            last_seen_at: if claim.is_none() { seen.get(user).copied().flatten() } else { None },
+            status: status.unwrap_or(Status::Offline),
+            last_seen_at: if status.is_none() { seen.get(user).copied().flatten() } else { None },
         };
-        Ok(users.iter().zip(&claims).map(presence).collect())
+        Ok(users.iter().zip(&statuses).map(presence).collect())
     }
 }
 

@@ -162,7 +162,7 @@ on_both! {
         rows_become("the row to be removed", &town.one, |rows| rows.len() == 1).await;
         let bob = user::by_id(town.bob).one(town.one.db.write()).await.unwrap().unwrap();
         assert_eq!(bob.last_seen_at, Some(town.began));
-        assert!(town.one.entries.cluster().claims(vec![town.bob]).await[0].is_empty());
+        assert!(town.one.entries.cluster().claims(vec![town.bob]).await.claims[0].is_empty());
         assert_eq!(town.status().await, Status::Offline);
         assert_eq!(town.one.entries.metrics().nodes.get(), 1);
     }
@@ -193,14 +193,14 @@ on_both! {
         town.lease_ends().await;
         town.hears("offline").await;
         assert_eq!(town.status().await, Status::Offline);
-        assert_eq!(town.one.entries.cluster().claims(vec![town.bob]).await[0].len(), 1);
+        assert_eq!(town.one.entries.cluster().claims(vec![town.bob]).await.claims[0].len(), 1);
         assert_eq!(town.names().await, ["one", "two"]);
         // The third has died over it.
         while now(&town.one) <= until {
             town.one.clock.let_pass(town.one.limits.lease / 3).await;
         }
         rows_become("the row to be removed", &town.one, |rows| rows.len() == 1).await;
-        assert!(town.one.entries.cluster().claims(vec![town.bob]).await[0].is_empty());
+        assert!(town.one.entries.cluster().claims(vec![town.bob]).await.claims[0].is_empty());
     }
 
     async fn a_node_that_was_late_itself_judges_nobody(stage: &Stage) {
@@ -229,7 +229,7 @@ on_both! {
         actix_rt::spawn(town.stopped.run());
         rows_become("the second to be back", one, |rows| rows.len() == 2).await;
         assert!(row(one, "two").await.unwrap().incarnation > former.incarnation);
-        let claims = || async { one.entries.cluster().claims(vec![bob]).await.remove(0) };
+        let claims = || async { one.entries.cluster().claims(vec![bob]).await.claims.remove(0) };
         within(async { while claims().await.is_empty() { tokio::task::yield_now().await } }, "the claim").await;
         until("the watcher to be told", || {
             town.watcher.hears().last().is_some_and(|told| told["data"]["status"] == "online")

@@ -145,11 +145,11 @@ on_both! {
             town.watcher.hears().iter().all(|event| event["data"]["status"] == "online")
         })
         .await;
-        assert_eq!(most_present(&gone().await[0]), Some(Status::Online));
+        assert_eq!(most_present(&gone().await.claims[0]), Some(Status::Online));
         two.presences.closed(bob, device()).await;
         town.grace_passes().await;
         town.hears("offline").await;
-        assert!(gone().await[0].is_empty());
+        assert!(gone().await.claims[0].is_empty());
         assert_eq!(town.looks(two).await.status, Status::Offline);
     }
 
@@ -267,7 +267,7 @@ on_both! {
             }
             town.grace_passes().await;
             let cluster = one.entries.cluster().clone();
-            within(async { while !cluster.claims(vec![bob]).await[0].is_empty() { tokio::task::yield_now().await } }, "the claim to end").await;
+            within(async { while !cluster.claims(vec![bob]).await.claims[0].is_empty() { tokio::task::yield_now().await } }, "the claim to end").await;
             back.presences.opened(bob, device()).await;
             holding.rollback().await.unwrap();
             within(async { while town.last_seen().await.is_none() { tokio::task::yield_now().await } }, "it to be written").await;

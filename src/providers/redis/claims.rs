@@ -6,13 +6,13 @@
 //! end by themselves when their nodes no longer refresh them; a node that has gone is told by its lease long before.
 
 use super::link::{Live, Wire};
-use actors::cluster::{Claim, Claimed};
+use actors::cluster::{Claim, Claimed, Found};
 use actors::protocol::view::Status;
 use entities::{SessionId, UserId};
-use futures_util::future::join_all;
+use futures_util::future::{FutureExt as _, join_all};
 use parking_lot::Mutex;
 use redis::{Pipeline, RedisResult, pipe};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -23,13 +23,47 @@ const KEPT: Duration = Duration::from_secs(300);
 const REFRESH_EVERY: Duration = Duration::from_secs(120);
 /// Users in one go.
 const PAGE: usize = 500;
+/// Claims that were given up and are remembered at most. What is beyond ends by itself.
+const GIVEN_UP: usize = 100_000;
+/// How often such a one is taken away again: a master that has taken over may know it still.
+const AGAIN: u8 = 2;
 
 /// The claims of one node.
 pub struct Claims {
     wire: Arc<Wire>,
     node: Arc<str>,
     /// This node's own, for when Redis is away or has forgotten them.
-    own: Mutex<HashMap<UserId, HashMap<SessionId, Status>>>,
+    own: Mutex<Own>,
+}
+
+#[derive(Default)]
+struct Own {
+    devices: HashMap<UserId, HashMap<SessionId, Status>>,
+    /// Those that this node has made and given up, and how often they are to be taken away again.
+    given_up: HashMap<(UserId, SessionId), u8>,
+}
+
+impl Own {
+    /// Makes or gives up a claim; gives all of the user's that are left.
+    fn set(&mut self, user: UserId, session: SessionId, status: Option<Status>) -> HashMap<SessionId, Status> {
+        let devices = self.devices.entry(user).or_default();
+        match status {
+            Some(status) => {
+                devices.insert(session, status);
+                self.given_up.remove(&(user, session));
+            }
+            None => {
+                if devices.remove(&session).is_some() && self.given_up.len() < GIVEN_UP {
+                    self.given_up.insert((user, session), AGAIN);
+                }
+            }
+        }
+        let devices = devices.clone();
+        if devices.is_empty() {
+            self.devices.remove(&user);
+        }
+        devices
+    }
 }
 
 impl Claims {
@@ -37,7 +71,7 @@ impl Claims {
         Claims { wire, node, own: Mutex::default() }
     }
 
-    /// One device; see `Cluster::claim`.
+    /// One device; see `Cluster::claim`. Begun at the call, so that claims of one device keep their order.
     pub fn claim(
         self: &Arc<Self>,
         user: UserId,
@@ -46,23 +80,20 @@ impl Claims {
     ) -> impl Future<Output = Claimed> + Send + use<> {
         let (before, devices) = {
             let mut own = self.own.lock();
-            let before = self.of_node(&own, user);
-            let devices = own.entry(user).or_default();
-            match status {
-                Some(status) => devices.insert(session, status),
-                None => devices.remove(&session),
-            };
-            let devices = devices.clone();
-            if devices.is_empty() {
-                own.remove(&user);
-            }
-            (before, devices)
+            (self.of_node(&own, user), own.set(user, session, status))
         };
+        let (claims, last) = (self.clone(), devices.is_empty());
+        let mut step = async move { claims.step(user, session, status, last).await }.boxed();
+        // Looked at once, it has put its commands into the connection.
+        let done = step.as_mut().now_or_never();
         let claims = self.clone();
         async move {
-            let step = claims.step(user, session, status, devices.is_empty());
+            let done = match done {
+                Some(done) => done,
+                None => step.await,
+            };
             let after = devices.into_iter().map(|(session, status)| claims.own_claim(session, status)).collect();
-            step.await.unwrap_or(Claimed { before, after })
+            done.unwrap_or(Claimed { before, after })
         }
     }
 
@@ -97,19 +128,20 @@ impl Claims {
         }
     }
 
-    /// The claims of users, in their order; this node's alone while Redis is away.
-    pub async fn of(&self, users: Vec<UserId>) -> Vec<Vec<Claim>> {
-        let mut found = Vec::with_capacity(users.len());
+    /// The claims of users; this node's alone while Redis is away.
+    pub async fn of(&self, users: Vec<UserId>) -> Found {
+        let mut claims = Vec::with_capacity(users.len());
         for page in users.chunks(PAGE) {
             match self.page(page).await {
-                Some(claims) => found.extend(claims),
+                Some(found) => claims.extend(found),
                 None => {
                     let own = self.own.lock();
-                    found.extend(page.iter().map(|user| self.of_node(&own, *user)));
+                    let claims = users.iter().map(|user| self.of_node(&own, *user)).collect();
+                    return Found { claims, everywhere: false };
                 }
             }
         }
-        found
+        Found { claims, everywhere: true }
     }
 
     async fn page(&self, users: &[UserId]) -> Option<Vec<Vec<Claim>>> {
@@ -120,50 +152,52 @@ impl Claims {
             async move { redis::cmd("HGETALL").arg(key).query_async::<HashMap<String, String>>(&mut commands).await }
         });
         let found: RedisResult<Vec<_>> = join_all(each).await.into_iter().collect();
-        match found {
-            Ok(found) => Some(found.into_iter().map(read).collect()),
-            Err(error) => {
-                self.wire.fault(&live, &error);
-                None
+        self.heard(&live, found).map(|found| found.into_iter().map(read).collect())
+    }
+
+    /// Takes a node's claims away; see `Cluster::disown`.
+    ///
+    /// # Why in this order
+    /// A user stays in the node's set until their claims are gone: of whoever dies over it, another finds what is left.
+    pub async fn disown(&self, node: &str) -> Option<Vec<UserId>> {
+        let live = self.wire.live()?;
+        let mut commands = live.commands.clone();
+        loop {
+            let mut some = redis::cmd("SRANDMEMBER");
+            some.arg(self.node_key(node)).arg(PAGE);
+            let members: Vec<String> = self.heard(&live, some.query_async(&mut commands).await)?;
+            if members.is_empty() {
+                return Some(Vec::new());
+            }
+            let users: Vec<UserId> = members.iter().filter_map(|user| user.parse().ok()).collect();
+            let mut pipelines = Vec::new();
+            for (user, claims) in users.iter().zip(self.page(&users).await?) {
+                let of_node = claims.iter().filter(|claim| *claim.node == *node);
+                let fields: Vec<String> = of_node.map(|claim| field(node, claim.session)).collect();
+                if !fields.is_empty() {
+                    pipelines.push(single("HDEL", &self.user_key(*user), fields));
+                }
+            }
+            if !self.send_all(&live, &pipelines).await {
+                return None;
+            }
+            // Who takes a user out of the set is the one who is told of them.
+            let mut taken = pipe();
+            for user in &members {
+                taken.cmd("SREM").arg(self.node_key(node)).arg(user);
+            }
+            let taken: Vec<bool> = self.heard(&live, taken.query_async(&mut commands).await)?;
+            let mine = members.iter().zip(taken).filter(|(_, taken)| *taken);
+            let mine: Vec<UserId> = mine.filter_map(|(user, _)| user.parse().ok()).collect();
+            if !mine.is_empty() {
+                return Some(mine);
             }
         }
     }
 
-    /// Takes a node's claims away; see `Cluster::disown`.
-    pub async fn disown(&self, node: &str) -> Vec<UserId> {
-        let mut had = Vec::new();
-        let Some(mut live) = self.wire.live() else { return had };
-        loop {
-            // Who takes a user out of the set is the one who is told of them.
-            let mut pop = redis::cmd("SPOP");
-            pop.arg(self.node_key(node)).arg(PAGE);
-            let popped: RedisResult<Vec<String>> = pop.query_async(&mut live.commands).await;
-            let users: Vec<UserId> = match popped {
-                Ok(popped) if popped.is_empty() => return had,
-                Ok(popped) => popped.iter().filter_map(|user| user.parse().ok()).collect(),
-                Err(error) => {
-                    self.wire.fault(&live, &error);
-                    return had;
-                }
-            };
-            for (user, claims) in users.iter().zip(self.of(users.clone()).await) {
-                let mut fields = Vec::new();
-                for claim in claims {
-                    if *claim.node == *node {
-                        fields.push(field(node, claim.session));
-                    }
-                }
-                if fields.is_empty() {
-                    continue;
-                }
-                let mut gone = redis::cmd("HDEL");
-                gone.arg(self.user_key(*user)).arg(fields);
-                if let Err(error) = gone.exec_async(&mut live.commands).await {
-                    self.wire.fault(&live, &error);
-                }
-            }
-            had.extend(users);
-        }
+    /// What Redis answered, if it did.
+    fn heard<T>(&self, live: &Live, answer: RedisResult<T>) -> Option<T> {
+        answer.inspect_err(|error| self.wire.fault(live, error)).ok()
     }
 
     /// Makes what this node claims true in Redis: now and then, and whenever the link has come up. Meanwhile Redis may
@@ -174,56 +208,51 @@ impl Claims {
                 () = self.wire.clock.sleep(REFRESH_EVERY) => {}
                 () = came_up.notified() => {}
             }
-            for page in self.users().await.chunks(PAGE) {
-                self.clear(page).await;
+            self.clear().await;
+            let users: Vec<UserId> = self.own.lock().devices.keys().copied().collect();
+            for page in users.chunks(PAGE) {
                 self.refresh(page).await;
             }
         }
     }
 
-    /// Whom this node claims, and whom Redis says that it does.
-    async fn users(&self) -> Vec<UserId> {
-        let mut users: HashSet<UserId> = self.own.lock().keys().copied().collect();
-        if let Some(mut live) = self.wire.live() {
-            let mut members = redis::cmd("SMEMBERS");
-            let members = members.arg(self.node_key(&self.node)).query_async::<Vec<String>>(&mut live.commands);
-            match members.await {
-                Ok(members) => users.extend(members.iter().filter_map(|user| user.parse::<UserId>().ok())),
-                Err(error) => self.wire.fault(&live, &error),
-            }
-        }
-        users.into_iter().collect()
-    }
-
-    /// Takes away what Redis says and this node does not. A claim that is made meanwhile is refreshed afterwards.
-    async fn clear(&self, users: &[UserId]) {
-        let (Some(live), Some(found)) = (self.wire.live(), self.page(users).await) else { return };
-        let mut pipelines = Vec::new();
-        {
-            let own = self.own.lock();
-            for (user, claims) in users.iter().zip(found) {
-                let devices = own.get(user);
-                let is_gone = |claim: &Claim| {
-                    claim.node == self.node && devices.is_none_or(|own| !own.contains_key(&claim.session))
-                };
-                let gone = claims.iter().filter(|claim| is_gone(claim)).map(|claim| field(&self.node, claim.session));
-                let gone: Vec<String> = gone.collect();
-                if !gone.is_empty() {
-                    pipelines.push(single("HDEL", &self.user_key(*user), gone));
+    /// Takes away what this node has given up, which Redis may not have heard. Nothing else, though it be under this
+    /// node's name: it is of a node that had the name before, or has it. A claim that is made meanwhile is refreshed
+    /// afterwards.
+    async fn clear(&self) {
+        let given_up: Vec<(UserId, SessionId)> = self.own.lock().given_up.keys().copied().collect();
+        for page in given_up.chunks(PAGE) {
+            let Some(live) = self.wire.live() else { return };
+            let mut pipelines = Vec::new();
+            {
+                let own = self.own.lock();
+                for (user, session) in page.iter().filter(|pair| own.given_up.contains_key(pair)) {
+                    pipelines.push(single("HDEL", &self.user_key(*user), vec![field(&self.node, *session)]));
+                    if !own.devices.contains_key(user) {
+                        pipelines.push(single("SREM", &self.node_key(&self.node), vec![user.to_string()]));
+                    }
                 }
-                if devices.is_none() {
-                    pipelines.push(single("SREM", &self.node_key(&self.node), vec![user.to_string()]));
+            }
+            if !self.send_all(&live, &pipelines).await {
+                return;
+            }
+            let mut own = self.own.lock();
+            for pair in page {
+                if let Some(again) = own.given_up.get_mut(pair) {
+                    *again -= 1;
+                    if *again == 0 {
+                        own.given_up.remove(pair);
+                    }
                 }
             }
         }
-        self.send_all(&live, &pipelines).await;
     }
 
     async fn refresh(&self, users: &[UserId]) {
         let Some(live) = self.wire.live() else { return };
         let pipelines: Vec<Pipeline> = {
             let own = self.own.lock();
-            let claimed: Vec<_> = users.iter().filter_map(|user| own.get(user).map(|own| (*user, own))).collect();
+            let claimed: Vec<_> = users.iter().filter_map(|user| Some((*user, own.devices.get(user)?))).collect();
             if claimed.is_empty() {
                 return;
             }
@@ -235,15 +264,14 @@ impl Claims {
         self.send_all(&live, &pipelines).await;
     }
 
-    /// All at once; in a Redis Cluster they go to different shards.
-    async fn send_all(&self, live: &Live, pipelines: &[Pipeline]) {
+    /// All at once; in a Redis Cluster they go to different shards. Tells whether all were heard.
+    async fn send_all(&self, live: &Live, pipelines: &[Pipeline]) -> bool {
         let each = pipelines.iter().map(|pipeline| {
             let mut commands = live.commands.clone();
             async move { pipeline.exec_async(&mut commands).await }
         });
-        if let Some(error) = join_all(each).await.into_iter().find_map(Result::err) {
-            self.wire.fault(live, &error);
-        }
+        let sent: RedisResult<Vec<()>> = join_all(each).await.into_iter().collect();
+        self.heard(live, sent).is_some()
     }
 
     fn refreshed(&self, user: UserId, devices: &HashMap<SessionId, Status>) -> Pipeline {
@@ -257,8 +285,8 @@ impl Claims {
         pipeline
     }
 
-    fn of_node(&self, own: &HashMap<UserId, HashMap<SessionId, Status>>, user: UserId) -> Vec<Claim> {
-        let devices = own.get(&user).into_iter().flatten();
+    fn of_node(&self, own: &Own, user: UserId) -> Vec<Claim> {
+        let devices = own.devices.get(&user).into_iter().flatten();
         devices.map(|(session, status)| self.own_claim(*session, *status)).collect()
     }
 

@@ -11,7 +11,7 @@ mod trial;
 
 use crate::config;
 use actors::clock::Clock;
-use actors::cluster::{Claim, Claimed, Cluster, Delivery, Inlet, Link, Meters, Rate, Tally, Topic};
+use actors::cluster::{Claimed, Cluster, Delivery, Found, Inlet, Link, Meters, Rate, Tally, Topic};
 use actors::protocol::view::Status;
 use anyhow::bail;
 use claims::Claims;
@@ -104,12 +104,12 @@ impl Cluster for RedisCluster {
         Box::pin(self.claims.claim(user, session, status))
     }
 
-    fn claims(&self, users: Vec<UserId>) -> BoxFuture<'static, Vec<Vec<Claim>>> {
+    fn claims(&self, users: Vec<UserId>) -> BoxFuture<'static, Found> {
         let claims = self.claims.clone();
         Box::pin(async move { claims.of(users).await })
     }
 
-    fn disown(&self, node: &str) -> BoxFuture<'static, Vec<UserId>> {
+    fn disown(&self, node: &str) -> BoxFuture<'static, Option<Vec<UserId>>> {
         let (claims, node) = (self.claims.clone(), node.to_owned());
         Box::pin(async move { claims.disown(&node).await })
     }

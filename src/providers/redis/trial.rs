@@ -25,7 +25,7 @@ pub async fn try_all(connection: &mut Connection, prefix: &str, name: &str) -> R
     fields.exec_async(connection).await?;
     let mut members = pipe();
     members.cmd("SADD").arg(&set).arg(name).cmd("PEXPIRE").arg(&set).arg(kept);
-    members.cmd("SMEMBERS").arg(&set).cmd("SREM").arg(&set).arg(name).cmd("SPOP").arg(&set).arg(1);
+    members.cmd("SRANDMEMBER").arg(&set).arg(1).cmd("SREM").arg(&set).arg(name);
     members.exec_async(connection).await?;
     let script = Script::new(GCRA);
     script.key(format!("{prefix}try:c:{name}")).arg(1).arg(1).invoke_async::<Value>(connection).await?;

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 
 /// What the README names as the rights that a node needs; `{prefix}` is `cluster.prefix`.
 const RIGHTS: &str = "-@all +ping +publish +subscribe +unsubscribe +multi +exec +hset +hgetall +hdel +pexpire +sadd \
-                      +srem +smembers +spop +evalsha +script|load +time +get +set";
+                      +srem +srandmember +evalsha +script|load +time +get +set";
 
 /// Makes a certificate for `localhost` that vouches for itself: `.pem` and `.key` of the path that it gives.
 pub fn certificate(folder: &Path, name: &str) -> PathBuf {

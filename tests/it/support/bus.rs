@@ -3,7 +3,7 @@
 
 use super::Stage;
 use actors::clock::SystemClock;
-use actors::cluster::{Claim, Claimed, Cluster, Delivery, Heard, Inlet, Link, LocalBus, Meters, Rate, Tally, Topic};
+use actors::cluster::{Claimed, Cluster, Delivery, Found, Heard, Inlet, Link, LocalBus, Meters, Rate, Tally, Topic};
 use actors::protocol::view::Status;
 use entities::{SessionId, UserId};
 use futures_util::future::BoxFuture;
@@ -90,11 +90,11 @@ impl Cluster for Lossy {
         self.inner.claim(user, session, status)
     }
 
-    fn claims(&self, users: Vec<UserId>) -> BoxFuture<'static, Vec<Vec<Claim>>> {
+    fn claims(&self, users: Vec<UserId>) -> BoxFuture<'static, Found> {
         self.inner.claims(users)
     }
 
-    fn disown(&self, node: &str) -> BoxFuture<'static, Vec<UserId>> {
+    fn disown(&self, node: &str) -> BoxFuture<'static, Option<Vec<UserId>>> {
         self.inner.disown(node)
     }
 
