@@ -1,5 +1,6 @@
 //! The link between the nodes as it fails: Redis away, killed, paused, forgetful, or talking nonsense. People go on.
 
+mod claims;
 mod modes;
 mod refusals;
 
