@@ -9,7 +9,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actors::clock::Clock;
-use actors::cluster::{Cluster, Link, Rate, Tally};
+use actors::cluster::{Cluster, Rate, Tally};
 use actors::protocol::{ErrorCode, Refusal};
 use entities::{Timestamp, UserId};
 use governor::clock::Clock as GovernorClock;
@@ -163,7 +163,7 @@ impl Limiter {
         if let Some(Tally { remaining, reset, wait }) = self.cluster.count(key, rate).await {
             return Allowance { limit: rate.burst, remaining, reset, wait };
         }
-        let counts = if self.cluster.link() == Link::Up { &self.alone } else { &self.apart };
+        let counts = if self.cluster.joint().is_none() { &self.alone } else { &self.apart };
         match counted {
             Counted::User(user) => counts.users.count(&user),
             Counted::Address(network) => counts.addresses.count(&network),

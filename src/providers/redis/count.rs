@@ -7,6 +7,10 @@ use redis::Script;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A request waits no longer for its count: this node's own is there at once. Whether the link is lost, the link finds
+/// out by itself.
+const PATIENCE: Duration = Duration::from_millis(200);
+
 /// The generic cell rate algorithm (ITU-T I.371, annex A), one step: a key holds when its next request would be due.
 pub const GCRA: &str = r"
 local clock = redis.call('TIME')
@@ -33,13 +37,14 @@ impl Counts {
         Counts { wire, script: Script::new(GCRA) }
     }
 
-    /// One more of `key`; `None` if Redis is away.
+    /// One more of `key`; `None` if Redis is away, or slow.
     pub async fn count(&self, key: &str, rate: Rate) -> Option<Tally> {
         let mut live = self.wire.live()?;
         let interval = 1_000_000 / u64::from(rate.per_sec.max(1));
         let mut step = self.script.key(format!("{}rate:{key}", self.wire.prefix));
         step.arg(interval.max(1)).arg(rate.burst.max(1));
-        match step.invoke_async::<(u32, i64, i64)>(&mut live.commands).await {
+        let counted = step.invoke_async::<(u32, i64, i64)>(&mut live.commands);
+        match tokio::time::timeout(PATIENCE, counted).await.ok()? {
             Ok((remaining, reset, wait)) => {
                 let micros = |micros: i64| Duration::from_micros(micros.try_into().unwrap_or(0));
                 Some(Tally { remaining, reset: micros(reset), wait: (wait >= 0).then(|| micros(wait)) })
