@@ -179,11 +179,22 @@ impl Node {
         }
 
         let ground = Ground { app: app.clone(), greeter, limits, sockets: Sockets::default() };
-        let clients = doors::open(ground, certificate.as_ref())?;
+        let opened = doors::open(ground, certificate.as_ref()).and_then(|clients| {
+            let listen = app.config.operations.listen;
+            Ok((clients, listen.map(|listen| doors::open_operations(&app, listen)).transpose()?))
+        });
+        let (clients, operations) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                // Nobody is to wait for the lease of a node that never was.
+                give_name_back(&app.nodes).await;
+                beside.end();
+                return Err(error);
+            }
+        };
         if app.config.cluster.advertise.is_empty() {
             app.nodes.set_address(clients.address.to_string());
         }
-        let operations = app.config.operations.listen.map(|listen| doors::open_operations(&app, listen)).transpose()?;
         let (operators, operations) = operations.unzip();
         Ok(Node { app, address: clients.address, operations, clients, operators, certificate, beside, journal })
     }
@@ -254,11 +265,7 @@ impl Node {
             tracing::warn!("requests or writes were still under way");
         }
         // Before the threads of its clients end, and with them the connections to the database that were opened there.
-        match tokio::time::timeout(LEAVING, self.app.nodes.leave()).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the node could not give its name back: its lease ends by itself"),
-            Err(_) => tracing::warn!("the node did not give its name back in time: its lease ends by itself"),
-        }
+        give_name_back(&self.app.nodes).await;
         self.clients.stop().await;
         // The operators' door was open all the while: it says that the node is going away.
         if let Some(operators) = &self.operators {
@@ -272,6 +279,15 @@ impl Node {
             Err(_) => tracing::warn!("the database did not close in time"),
         }
         self.beside.stop();
+    }
+}
+
+/// Gives the node's name back, if that can be done soon.
+async fn give_name_back(nodes: &Nodes) {
+    match tokio::time::timeout(LEAVING, nodes.leave()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the node could not give its name back: its lease ends by itself"),
+        Err(_) => tracing::warn!("the node did not give its name back in time: its lease ends by itself"),
     }
 }
 
