@@ -311,7 +311,7 @@ impl Wire {
         loop {
             let missing: Vec<Topic> = {
                 let wanted = self.wanted.lock();
-                let missing = wanted.difference(&heard).take(PAGE).copied().collect::<Vec<_>>();
+                let missing = wanted.difference(&heard).copied().collect::<Vec<_>>();
                 if missing.is_empty() {
                     let live = Live { commands, broken: broken.clone() };
                     *self.state.write() = State { link: Link::Up, live: Some(live) };
@@ -319,7 +319,9 @@ impl Wire {
                 }
                 missing
             };
-            ears.subscribe(&self.channels(&missing)).await?;
+            for page in missing.chunks(PAGE) {
+                ears.subscribe(&self.channels(page)).await?;
+            }
             heard.extend(missing);
         }
         self.meters.connects.inc();
