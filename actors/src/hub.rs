@@ -9,6 +9,7 @@ mod listener;
 
 use crate::cluster::{Delivery, Topic};
 use crate::entry::Entries;
+use crate::guard::guarded;
 use crate::outbox::Outbox;
 use bytes::Bytes;
 use entities::{ConversationId, SessionId, UserId};
@@ -232,13 +233,21 @@ impl Hub {
         // The list is taken out, so that sockets may come and go while others get their turn.
         let Some(mut listeners) = self.audiences.borrow_mut().get_mut(&topic).map(std::mem::take) else { return };
         let mut fills = FillFrames::default();
-        let mut turns = listeners.chunks(TURN).peekable();
-        while let Some(turn) = turns.next() {
-            for listener in turn {
-                deliveries.iter().for_each(|delivery| listener.hear(delivery, &mut fills));
+        let turns = async {
+            let mut turns = listeners.chunks(TURN).peekable();
+            while let Some(turn) = turns.next() {
+                for listener in turn {
+                    deliveries.iter().for_each(|delivery| listener.hear(delivery, &mut fills));
+                }
+                if turns.peek().is_some() {
+                    tokio::task::yield_now().await;
+                }
             }
-            if turns.peek().is_some() {
-                tokio::task::yield_now().await;
+        };
+        if guarded("a thread's sockets", turns).await.is_none() {
+            // Nobody knows who has heard what: all come back, and say how far they are.
+            for socket in listeners.iter().filter_map(|listener| listener.socket.upgrade()) {
+                socket.notify(Notice::Drain { reconnect_after_ms: 0 });
             }
         }
         let mut audiences = self.audiences.borrow_mut();

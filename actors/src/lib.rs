@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod conversation;
 pub mod entry;
 pub mod greeter;
+pub mod guard;
 pub mod hub;
 pub mod journal;
 pub mod limits;

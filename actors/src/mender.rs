@@ -9,6 +9,7 @@ use crate::clock::Clock;
 use crate::cluster::{Content, Delivery, Fill, Link, Part, Topic};
 use crate::conversation::read;
 use crate::entry::{Entries, MendRequests};
+use crate::guard::guarded;
 use crate::limits::Limits;
 use crate::presence::Presences;
 use crate::protocol::event::{Event, append_text_frame};
@@ -50,7 +51,8 @@ impl Mender {
         let mut wanted = Vec::new();
         while requests.recv_many(&mut wanted, PAGE).await > 0 {
             let topics: BTreeSet<Topic> = wanted.drain(..).collect();
-            if let Err(error) = self.mend(&topics.into_iter().collect::<Vec<_>>()).await {
+            let topics: Vec<Topic> = topics.into_iter().collect();
+            if let Some(Err(error)) = guarded("the mender", self.mend(&topics)).await {
                 // The sweep will find what is left.
                 tracing::warn!(%error, "entries could not be compared with the rows");
             }
@@ -75,7 +77,7 @@ impl Mender {
                 self.entries.caught_up(resubscriptions);
                 review.look(was_deaf).await
             };
-            if let Err(error) = swept.await {
+            if let Some(Err(error)) = guarded("the sweep", swept).await {
                 tracing::warn!(%error, "the sweep could not read the rows");
             }
         }

@@ -16,6 +16,7 @@ pub use rows::{all as list, compare_clocks};
 use crate::clock::Clock;
 use crate::cluster::Link;
 use crate::entry::Entries;
+use crate::guard::guarded;
 use crate::limits::Limits;
 use crate::presence::Presences;
 use entities::{Db, Timestamp, node};
@@ -159,10 +160,11 @@ impl Keeper {
         }
         let (clock, lease) = (self.parts().clock.clone(), self.parts().limits.lease);
         while !shared.left.load(Ordering::Relaxed) {
-            let next = match select(pin!(self.round()), clock.sleep(lease)).await {
-                Either::Left((Ok(Some(next)), _)) => next,
-                Either::Left((Ok(None), _)) => return,
-                Either::Left((Err(error), _)) => {
+            let next = match select(pin!(guarded("the keeper of the lease", self.round())), clock.sleep(lease)).await {
+                Either::Left((Some(Ok(Some(next))), _)) => next,
+                Either::Left((Some(Ok(None)), _)) => return,
+                Either::Left((None, _)) => clock.now().plus(AGAIN.min(lease / 3)),
+                Either::Left((Some(Err(error)), _)) => {
                     tracing::warn!(%error, "this node's lease could not be renewed");
                     clock.now().plus(AGAIN.min(lease / 3))
                 }

@@ -7,6 +7,7 @@
 
 use super::link::{Live, Wire};
 use actors::cluster::{Claim, Claimed, Found};
+use actors::guard::guarded;
 use actors::protocol::view::Status;
 use entities::{SessionId, UserId};
 use futures_util::future::{FutureExt as _, join_all};
@@ -208,11 +209,15 @@ impl Claims {
                 () = self.wire.clock.sleep(REFRESH_EVERY) => {}
                 () = came_up.notified() => {}
             }
-            self.clear().await;
-            let users: Vec<UserId> = self.own.lock().devices.keys().copied().collect();
-            for page in users.chunks(PAGE) {
-                self.refresh(page).await;
-            }
+            guarded("the keeper of claims", self.keep_once()).await;
+        }
+    }
+
+    async fn keep_once(&self) {
+        self.clear().await;
+        let users: Vec<UserId> = self.own.lock().devices.keys().copied().collect();
+        for page in users.chunks(PAGE) {
+            self.refresh(page).await;
         }
     }
 

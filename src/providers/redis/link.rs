@@ -7,6 +7,7 @@ use super::server::Server;
 use super::trial;
 use actors::clock::Clock;
 use actors::cluster::{Delivery, Heard, Inlet, Link, Meters, Topic};
+use actors::guard::guarded;
 use parking_lot::{Mutex, RwLock};
 use redis::{PushInfo, PushKind, RedisError, RedisResult, Value};
 use std::collections::HashSet;
@@ -140,22 +141,22 @@ impl Wire {
         let mut batch = Vec::new();
         while inbox.recv_many(&mut batch, TOGETHER).await > 0 {
             let (count, bytes) = (batch.len() as u64, batch.iter().map(|delivery| delivery.weight()).sum());
-            let hint = |delivery: &Arc<Delivery>| {
-                (hint::channel(&self.prefix, delivery.topic), hint::encode(self.origin, delivery))
-            };
-            let hints = batch.drain(..).map(|delivery| hint(&delivery)).collect();
-            match self.live() {
-                Some(mut live) => match live.commands.publish(hints).await {
-                    Ok(()) => drop(self.meters.published.inc_by(count)),
-                    Err(error) => {
-                        self.drop_hints(count);
-                        self.fault(&live, &error);
-                    }
-                },
-                None => self.drop_hints(count),
+            match guarded("the sender of hints", self.send(std::mem::take(&mut batch))).await {
+                Some(true) => drop(self.meters.published.inc_by(count)),
+                Some(false) | None => self.drop_hints(count),
             }
             self.waiting_bytes.fetch_sub(bytes, Ordering::Relaxed);
         }
+    }
+
+    /// Sends hints; tells whether they went out.
+    async fn send(&self, batch: Vec<Arc<Delivery>>) -> bool {
+        let hint = |delivery: &Arc<Delivery>| {
+            (hint::channel(&self.prefix, delivery.topic), hint::encode(self.origin, delivery))
+        };
+        let Some(mut live) = self.live() else { return false };
+        let sent = live.commands.publish(batch.iter().map(hint).collect()).await;
+        sent.inspect_err(|error| self.fault(&live, error)).is_ok()
     }
 
     /// Tells the other nodes that they may have missed something, if hints were dropped since it was told last.
@@ -260,11 +261,12 @@ impl Wire {
         // One line when it goes, and one when it is back; more only if it refuses this node, and why is new.
         let mut said: Option<String> = None;
         loop {
-            match self.come_up().await {
-                Ok((ears, heard)) => {
+            match guarded("the link", self.come_up()).await {
+                Some(Ok((ears, heard))) => {
                     tracing::info!(redis = self.server.shown(), "joined to the other nodes");
                     let up_at = self.clock.now();
-                    let error = self.listen(ears, heard, &mut changes).await;
+                    let error = guarded("the link", self.listen(ears, heard, &mut changes)).await;
+                    let error = error.unwrap_or_else(|| (redis::ErrorKind::Io, "nobody listened").into());
                     tracing::warn!(%error, "Redis is away: changes of other nodes are read from the rows, every second");
                     said = Some(String::new());
                     self.go_down(&mut changes);
@@ -272,7 +274,8 @@ impl Wire {
                         pause = PAUSES.0;
                     }
                 }
-                Err(error) => {
+                None => {}
+                Some(Err(error)) => {
                     let refusal = trial::refusal(&error).unwrap_or_default();
                     if said.as_ref() != Some(&refusal) {
                         tracing::warn!(%error, redis = self.server.shown(), "Redis cannot be reached; trying again");
