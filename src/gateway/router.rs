@@ -202,7 +202,8 @@ fn worded<B>(
     response
 }
 
-/// One line a request: by the route's pattern, since paths name people and queries may hold anything.
+/// One line a request: by the route's pattern, since paths name people and queries may hold anything. What balancers
+/// and monitors ask all day long is told only to who wants all.
 fn log(method: &Method, response: &ServiceResponse<BoxBody>, id: &RequestId, started: Instant) {
     let status = response.status();
     let logged = tracing::enabled!(target: "quckchat::access", tracing::Level::INFO);
@@ -211,14 +212,24 @@ fn log(method: &Method, response: &ServiceResponse<BoxBody>, id: &RequestId, sta
         return;
     }
     let route = response.request().match_pattern();
-    tracing::info!(
-        target: "quckchat::access",
-        %method,
-        route = route.as_deref().unwrap_or("-"),
-        status = status.as_u16(),
-        ms = started.elapsed().as_micros() as f64 / 1000.0,
-        request_id = %id.0,
-    );
+    let (route, code) = (route.as_deref().unwrap_or("-"), status.as_u16());
+    let ms = started.elapsed().as_micros() as f64 / 1000.0;
+    if is_routine(route, status) {
+        tracing::debug!(target: "quckchat::access", %method, route, status = code, ms, request_id = %id.0);
+    } else {
+        tracing::info!(target: "quckchat::access", %method, route, status = code, ms, request_id = %id.0);
+    }
+}
+
+/// Whether an answer is one that somebody asks for every second or so, and that says nothing new.
+fn is_routine(route: &str, status: StatusCode) -> bool {
+    let route = route.strip_prefix("/api/v1").unwrap_or(route);
+    match status {
+        StatusCode::OK => route.starts_with("/health") || ["/live", "/ready", "/metrics", "/nodes"].contains(&route),
+        // Why a node is not ready has lines of its own.
+        StatusCode::SERVICE_UNAVAILABLE => route.ends_with("/ready"),
+        _ => false,
+    }
 }
 
 async fn document(json: web::Data<web::Bytes>) -> HttpResponse {
@@ -248,5 +259,22 @@ async fn docs(file: web::Path<String>, swagger: web::Data<utoipa_swagger_ui::Con
             tracing::error!(%error, "a page of the documentation could not be made");
             HttpResponse::InternalServerError().finish()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_all_day_long_is_no_news() {
+        for route in ["/ready", "/live", "/health", "/metrics", "/nodes", "/api/v1/health", "/api/v1/health/ready"] {
+            assert!(is_routine(route, StatusCode::OK), "{route}");
+        }
+        assert!(is_routine("/ready", StatusCode::SERVICE_UNAVAILABLE));
+        assert!(is_routine("/api/v1/health/ready", StatusCode::SERVICE_UNAVAILABLE));
+        assert!(!is_routine("/health", StatusCode::SERVICE_UNAVAILABLE));
+        assert!(!is_routine("/metrics", StatusCode::INTERNAL_SERVER_ERROR));
+        assert!(!is_routine("/api/v1/conversations", StatusCode::OK));
     }
 }
