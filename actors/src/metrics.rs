@@ -12,7 +12,7 @@ pub struct Metrics {
     pub sockets: Gauge,
     /// Topics that somebody listens to.
     pub entries: Gauge,
-    /// Open rooms.
+    /// Open rooms of conversations.
     pub rooms: Gauge,
     /// Bytes that wait for sockets.
     pub queue_bytes: Gauge,
@@ -64,7 +64,7 @@ impl Metrics {
     pub fn register(&self, registry: &mut Registry) {
         registry.register("sockets", "Sockets that have said hello", self.sockets.clone());
         registry.register("entries", "Topics that somebody on this node listens to", self.entries.clone());
-        registry.register("rooms", "Open rooms", self.rooms.clone());
+        registry.register("rooms", "Open rooms of conversations", self.rooms.clone());
         registry.register_with_unit("queue", "Bytes that wait for sockets", Unit::Bytes, self.queue_bytes.clone());
         registry.register("sockets_too_slow", "Sockets closed as too slow", self.too_slow.clone());
         registry.register("journal_waiting", "Items that wait for the journal", self.journal_waiting.clone());

@@ -12,6 +12,7 @@ use crate::protocol::{ErrorCode, Outcome, Refusal};
 use actix::dev::ToEnvelope;
 use actix::prelude::*;
 use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Arc;
@@ -91,6 +92,8 @@ where
     deps: R::Deps,
     items: usize,
     bytes: usize,
+    /// How many are open.
+    open: Gauge,
 }
 
 /// The rooms of one domain.
@@ -126,7 +129,7 @@ where
         let mut shard = supervisor.shard(self.id).lock();
         let idle = shard.get(&self.id).is_none_or(|slot| slot.waiting.items.load(Ordering::Acquire) == 0);
         if idle && shard.remove(&self.id).is_some() {
-            supervisor.entries.metrics().rooms.dec();
+            supervisor.open.dec();
         }
         idle
     }
@@ -145,10 +148,10 @@ impl<R: Room> Rooms<R>
 where
     Context<R>: ToEnvelope<R, R::Command>,
 {
-    /// No rooms yet; each may have `items` commands of `bytes` in all waiting.
-    pub fn new(entries: Entries, deps: R::Deps, items: usize, bytes: usize) -> Rooms<R> {
+    /// No rooms yet; each may have `items` commands of `bytes` in all waiting. `open` shows how many there are.
+    pub fn new(entries: Entries, deps: R::Deps, items: usize, bytes: usize, open: Gauge) -> Rooms<R> {
         let shards = (0..64).map(|_| Mutex::default()).collect();
-        Rooms(Arc::new(Supervisor { shards, entries, deps, items, bytes }))
+        Rooms(Arc::new(Supervisor { shards, entries, deps, items, bytes, open }))
     }
 
     /// Sends a command of about `bytes` to a room, opening it if need be, and waits for the answer.
@@ -171,7 +174,7 @@ where
         if shard.get(&id).is_some_and(|slot| !slot.address.connected()) {
             // It died: the next one takes its place.
             shard.remove(&id);
-            self.0.entries.metrics().rooms.dec();
+            self.0.open.dec();
         }
         let slot = self.slot(&mut shard, id)?;
         let waiting = slot.waiting.clone();
@@ -200,7 +203,7 @@ where
                 let hub = hubs.get(shard_of(id, hubs.len())).ok_or(ErrorCode::ServerUnavailable)?;
                 let (deps, lease) = (self.0.deps.clone(), Lease { id, rooms: Arc::downgrade(&self.0) });
                 let address = R::start_in_arbiter(hub.arbiter(), move |_| R::open(id, deps, lease));
-                self.0.entries.metrics().rooms.inc();
+                self.0.open.inc();
                 Ok(place.insert(Slot { address, waiting: Arc::default() }))
             }
         }

@@ -47,7 +47,8 @@ impl Conversations {
         let request_key = Arc::new(hmac::Key::new(hmac::HMAC_SHA256, request_key));
         let (db, clock, limits, entries) =
             (deps.db.clone(), deps.clock.clone(), deps.limits.clone(), deps.entries.clone());
-        let rooms = Rooms::new(entries.clone(), deps, limits.room_items, limits.room_bytes);
+        let open = entries.metrics().rooms.clone();
+        let rooms = Rooms::new(entries.clone(), deps, limits.room_items, limits.room_bytes, open);
         Conversations { db, clock, limits, entries, rooms, request_key }
     }
 

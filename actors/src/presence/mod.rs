@@ -18,6 +18,7 @@ use crate::room::Rooms;
 use actor::{Command, Deps, PresenceActor};
 use entities::{Db, SessionId, Timestamp, UserId, user};
 use parking_lot::RwLock;
+use prometheus_client::metrics::gauge::Gauge;
 use sea_orm::{DbErr, QuerySelect};
 pub(crate) use shown::{shown, told};
 use std::collections::{HashMap, HashSet};
@@ -52,8 +53,9 @@ impl Presences {
             gone: gone.clone(),
             grace: limits.presence_grace,
         };
-        let rooms =
-            Rooms::new(entries.clone(), deps, limits.journal_items.max(limits.room_items), limits.journal_bytes);
+        // These rooms are shards, which nobody counts.
+        let (items, open) = (limits.journal_items.max(limits.room_items), Gauge::default());
+        let rooms = Rooms::new(entries.clone(), deps, items, limits.journal_bytes, open);
         Presences { db, clock, entries, gone, rooms }
     }
 
