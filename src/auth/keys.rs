@@ -37,6 +37,8 @@ pub struct Keys {
     db: Db,
     clock: Arc<dyn Clock>,
     seal: LessSafeKey,
+    /// Whether the seal comes from the data folder's own secret.
+    is_sealed_by_file: bool,
     ring: RwLock<Arc<[Key]>>,
     wanted: Notify,
 }
@@ -87,7 +89,8 @@ impl Keys {
     pub async fn open(db: Db, clock: Arc<dyn Clock>, secrets: &Secrets) -> Outcome<Keys> {
         let seal = UnboundKey::new(&AES_256_GCM, &secrets.derive(SIGNING_KEYS)).map_err(fault)?;
         let seal = LessSafeKey::new(seal);
-        let keys = Keys { db, clock, seal, ring: RwLock::new(Arc::new([])), wanted: Notify::new() };
+        let (ring, wanted) = (RwLock::new(Arc::default()), Notify::new());
+        let keys = Keys { db, clock, seal, is_sealed_by_file: secrets.is_of_file, ring, wanted };
         keys.make_the_first().await?;
         keys.reload().await?;
         Ok(keys)
@@ -188,10 +191,16 @@ impl Keys {
         Ok(signing_key::Model { kid, public_key, sealed_private_key, created_at: now, retires_at: None })
     }
 
+    fn other_seal(&self) -> String {
+        let here = if self.is_sealed_by_file { " (none is set: master.key in the data folder was used)" } else { "" };
+        format!(
+            "secrets.master: the signing keys in this database were sealed under another one: give this node the one \
+             with which the first was started{here}"
+        )
+    }
+
     fn key(&self, row: signing_key::Model) -> Outcome<Key> {
-        let seed = self
-            .open_sealed(&row)
-            .ok_or_else(|| Fault::new("the signing keys in the database were sealed under another secrets.master"))?;
+        let seed = self.open_sealed(&row).ok_or_else(|| Fault::new(self.other_seal()))?;
         let pair = Ed25519KeyPair::from_seed_and_public_key(&seed, &row.public_key).map_err(Fault::new)?;
         let document = pair.to_pkcs8v1().map_err(fault)?;
         Ok(Key {
@@ -269,7 +278,7 @@ mod tests {
             let clock = FakeClock::new();
             Keys::open(scratch.db.clone(), clock.clone(), &Secrets::from_master(b"one")).await.unwrap();
             let other = Keys::open(scratch.db.clone(), clock.clone(), &Secrets::from_master(b"other")).await;
-            assert!(other.err().is_some_and(|err| err.to_string().contains("secrets.master")));
+            assert!(other.err().is_some_and(|err| err.to_string().starts_with("secrets.master: ")));
             let row = signing_key::Entity::find().one(scratch.db.read()).await.unwrap().unwrap();
             let seed_in_the_clear = row.sealed_private_key.len() <= 32;
             assert!(!seed_in_the_clear);

@@ -27,6 +27,8 @@ pub const SIGNING_KEYS: &str = "signing keys";
 pub struct Secrets {
     /// HKDF's pseudorandom key (RFC 5869).
     root: hmac::Key,
+    /// Whether it is of the file in the data folder.
+    pub is_of_file: bool,
 }
 
 impl Secrets {
@@ -40,13 +42,13 @@ impl Secrets {
             return Ok(Secrets::from_master(configured.expose().as_bytes()));
         }
         let text = read_or_make(&config.data, clock)?;
-        Ok(Secrets::from_master(text.as_bytes()))
+        Ok(Secrets { is_of_file: true, ..Secrets::from_master(text.as_bytes()) })
     }
 
     /// The keys that come from this secret.
     pub fn from_master(master: &[u8]) -> Secrets {
         let extracted = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SALT), master);
-        Secrets { root: hmac::Key::new(hmac::HMAC_SHA256, extracted.as_ref()) }
+        Secrets { root: hmac::Key::new(hmac::HMAC_SHA256, extracted.as_ref()), is_of_file: false }
     }
 
     /// The key for one use: HKDF-Expand, of which a single block is needed.

@@ -15,7 +15,7 @@ pub enum Error {
     #[error("refused: {0}")]
     Refused(Refusal),
     /// Something of ours failed; logged where it is caught, answered as retryable.
-    #[error("fault: {0}")]
+    #[error(transparent)]
     Fault(#[from] Fault),
 }
 

@@ -65,7 +65,7 @@ impl Refusal {
             }
             sqlx::Error::Io(io) => format!("{place} cannot be reached ({io}): correct host and port"),
             sqlx::Error::Tls(tls) => format!("no TLS with {place} ({tls}): correct sslmode or sslrootcert"),
-            _ => format!("at {place} is no PostgreSQL that can be talked to ({error}): correct host and port"),
+            _ => format!("what answers at {place} is no PostgreSQL ({error}): correct host and port"),
         })
     }
 }
