@@ -163,6 +163,14 @@ impl Db {
         self.backend
     }
 
+    /// Where it is, for people, without a password.
+    pub fn place(&self) -> String {
+        self.shared
+            .server
+            .as_ref()
+            .map_or_else(|| "SQLite".to_owned(), |server| format!("PostgreSQL at {}", server.place()))
+    }
+
     /// A transaction that will write. On SQLite it has the write lock from its beginning (`BEGIN IMMEDIATE`), so it
     /// never fails half-way because another one wrote.
     pub async fn begin_write(&self) -> Result<DatabaseTransaction, DbErr> {

@@ -123,7 +123,7 @@ async fn lock(db: &DatabaseConnection) -> Result<DatabaseTransaction, DbErr> {
 async fn holder(transaction: &DatabaseTransaction) -> Result<String, DbErr> {
     let (high, low) = ((LOCK_KEY as u64) >> 32, LOCK_KEY as u64 & 0xffff_ffff);
     let sql = format!(
-        "SELECT 'process ' || a.pid || coalesce(' from ' || host(a.client_addr), '') || ', since ' || a.xact_start::text \
+        "SELECT a.application_name || ', process ' || a.pid || coalesce(' from ' || host(a.client_addr), '') || ', since ' || a.xact_start::text \
          FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid \
          WHERE l.locktype = 'advisory' AND l.granted AND a.datname = current_database() AND l.classid::bigint = {high} AND l.objid::bigint = {low}"
     );

@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct Options {
     /// `sqlite://path/to/file` or `postgres://user:password@host/name`.
     pub url: String,
+    /// PostgreSQL: what the server shows as the name of who is connected, unless the URL says so.
+    pub application: String,
     /// PostgreSQL: connections at most. SQLite: readers at most, besides the one writer.
     pub max_connections: u32,
     /// How long to wait for a free connection.
@@ -41,6 +43,7 @@ impl Options {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            application: "quckchat".to_owned(),
             max_connections: 8,
             acquire_timeout: Duration::from_secs(5),
             statement_timeout: Duration::from_secs(10),

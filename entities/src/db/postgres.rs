@@ -38,7 +38,7 @@ pub(super) fn connect_options(options: &Options, url: &str) -> Result<PgConnectO
     let parsed = parsed.map_err(|_| Refusal::new("it is no URL: write postgres://user:password@host/name"))?;
     let millis = |limit: Duration| limit.as_millis().to_string();
     let named = parsed.get_application_name().is_some();
-    let parsed = if named { parsed } else { parsed.application_name("quckchat") };
+    let parsed = if named { parsed } else { parsed.application_name(&options.application) };
     Ok(parsed
         .statement_cache_capacity(super::STATEMENT_CACHE)
         .options([
@@ -90,6 +90,11 @@ impl Server {
                 Ok(Server { options: connect, watch: Mutex::new(Some(connection)), within })
             }
         }
+    }
+
+    /// Where it is, for people.
+    pub fn place(&self) -> String {
+        place(&self.options)
     }
 
     /// Looks how the server is; `afresh` by a new connection, whose settings are those of today. One that has vanished
