@@ -7,7 +7,7 @@ mod values;
 
 pub use layers::ConfigError;
 pub use rules::StandIn;
-pub use values::{DatabaseUrl, Secret};
+pub use values::{ClusterUrl, DatabaseUrl, Secret};
 
 use actors::limits::Limits;
 use ipnet::IpNet;
@@ -162,7 +162,7 @@ pub struct Database {
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
     /// Where Redis is; empty is nowhere, and the node stands alone.
-    pub url: Secret,
+    pub url: ClusterUrl,
     /// What the URL names.
     pub kind: ClusterKind,
     /// Sentinel: the master's name.
@@ -449,6 +449,14 @@ impl Config {
         }
     }
 
+    /// Which database it is, for the operator, without its password.
+    pub fn shown_database(&self) -> String {
+        match self.database.url.shown() {
+            url if url.is_empty() => format!("SQLite in {}", self.data.display()),
+            url => url,
+        }
+    }
+
     /// What is in effect, as TOML with the shipped comments; secrets are hidden.
     pub fn to_toml(&self) -> String {
         layers::rewrite(BASE, &serde_json::to_value(self).unwrap_or_default())
@@ -536,6 +544,8 @@ mod tests {
             ("[database]\nurl = 'mysql://host/db'", "database.url"),
             ("[database]\nreplicas = ['postgres://host/db']", "database.replicas"),
             ("[database]\nurl = 'postgres://host/db'\nreplicas = ['sqlite://file']", "database.replicas"),
+            ("[cluster]\nurl = 'redis://host'", "cluster.url"),
+            ("[database]\nurl = 'sqlite://file'\n[cluster]\nurl = 'redis://host'", "cluster.url"),
             ("[database]\nlock_timeout = '20s'", "database.lock_timeout"),
             ("[database]\nacquire_timeout = '1ms'", "database.acquire_timeout"),
             ("[database]\nretries = 1000", "database.retries"),
@@ -598,6 +608,7 @@ mod tests {
         let master = "in-no-output-in-no-output-in-no-output";
         let text = format!(
             "[secrets]\nmaster = '{master}'\n[database]\nurl = 'postgres://ann:hid\"den@host:5/db'\n
+            [cluster]\nurl = 'rediss://node:hid@one:6379, rediss://node:hid@two:6379'
             [auth]\nrefresh_ttl = '36h'\n[gateway]\ntrusted_proxies = ['10.1.2.3', 'fd00::/8']"
         );
         let config = file(&text).unwrap();
@@ -605,6 +616,7 @@ mod tests {
         assert!(!printed.contains(master) && !format!("{config:?}").contains(master), "{printed}");
         assert!(!printed.contains("hid") && !format!("{config:?}").contains("hid\\\""), "{printed}");
         assert!(printed.contains("postgres://ann:***@host:5/db"), "{printed}");
+        assert!(printed.contains("rediss://node:***@one:6379,rediss://node:***@two:6379"), "{printed}");
         assert!(printed.contains("refresh_ttl = \"36h\""), "{printed}");
         assert!(printed.contains(r#"trusted_proxies = ["10.1.2.3/32","fd00::/8"]"#), "{printed}");
         assert_eq!(printed.lines().count(), BASE.lines().count());

@@ -8,7 +8,7 @@ use entities::Db;
 use quckchat::admin;
 use quckchat::config::{Config, LogFormat};
 use std::io::{BufWriter, IsTerminal, Write, stderr, stdout};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use tracing_subscriber::EnvFilter;
@@ -155,8 +155,14 @@ async fn migrate(config: &Config) -> anyhow::Result<()> {
 }
 
 async fn administer(config: &Config, admin: Admin) -> anyhow::Result<()> {
-    let db = Db::open(&config.database()).await?;
-    migration::migrate(db.write()).await?;
+    let db = match admin {
+        Admin::Nodes { .. } => as_it_is(config).await?,
+        _ => {
+            let db = Db::open(&config.database()).await?;
+            migration::migrate(db.write()).await?;
+            db
+        }
+    };
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     match admin {
         Admin::Grant(Role { user, role }) => {
@@ -170,6 +176,7 @@ async fn administer(config: &Config, admin: Admin) -> anyhow::Result<()> {
             print(&format!("{id} {word} {role}"))?;
         }
         Admin::Nodes { json } => {
+            eprintln!("nodes on {}", config.shown_database());
             actors::nodes::compare_clocks(&db, &*clock).await?;
             admin::nodes(&db, &*clock, json, &mut BufWriter::new(stdout().lock())).await?;
         }
@@ -178,4 +185,17 @@ async fn administer(config: &Config, admin: Admin) -> anyhow::Result<()> {
         }
     }
     Ok(db.close().await?)
+}
+
+/// The database for who only looks: it is not made by that, nor brought up to date.
+async fn as_it_is(config: &Config) -> anyhow::Result<Db> {
+    let options = config.database();
+    if let Some(file) = options.url.strip_prefix("sqlite://") {
+        anyhow::ensure!(Path::new(file).exists(), "there is no database {file}: set database.url, or data");
+    }
+    let db = Db::open(&options).await?;
+    let shown = config.shown_database();
+    let is_ready = migration::pending(db.write()).await? == 0;
+    anyhow::ensure!(is_ready, "{shown} is not up to date: start a node on it, or run quckchat migrate");
+    Ok(db)
 }

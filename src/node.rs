@@ -26,7 +26,7 @@ use actors::nodes::{self, Keeper, Nodes, compare_clocks};
 use actors::presence::Presences;
 use actors::sockets::Sockets;
 use anyhow::Context as _;
-use entities::{Backend, Db};
+use entities::Db;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -132,7 +132,8 @@ impl Node {
         let config = Arc::new(config);
         let certificate = Certificate::open(&config.gateway)?;
         let limits = Arc::new(config.limits());
-        let db = Db::open(&config.database()).await?;
+        let application = format!("quckchat {}", cluster.node());
+        let db = Db::open(&entities::Options { application, ..config.database() }).await?;
         migration::migrate(db.write()).await.context("the database's schema could not be brought up to date")?;
         compare_clocks(&db, clock.as_ref()).await.context("the database does not tell the time")?;
         let auth =
@@ -203,12 +204,7 @@ impl Node {
     fn introduce(&self) -> std::io::Result<()> {
         let config = &self.app.config;
         let mut out = std::io::stdout().lock();
-        let database = match self.app.db.backend() {
-            Backend::Sqlite if config.database.url.expose().is_empty() => {
-                format!("SQLite in {}", config.data.display())
-            }
-            _ => config.database.url.shown(),
-        };
+        let database = config.shown_database();
         writeln!(
             out,
             "QuckChat {} ({:?} profile), node {}",

@@ -173,6 +173,13 @@ impl Config {
         if !cluster.url.expose().split(',').all(|url| known(url.trim())) {
             wrong.add("cluster.url", "must begin with redis:// or rediss://, or be empty");
         }
+        if !cluster.url.is_empty() && !is_server(&self.database.url) {
+            wrong.add(
+                "cluster.url",
+                "nodes are joined over one PostgreSQL, and database.url names SQLite: set database.url, or leave \
+                 cluster.url empty",
+            );
+        }
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b".-_".contains(&b);
         if cluster.node.len() > NODE_CHARACTERS || !cluster.node.bytes().all(is_plain) {
             wrong.add(
@@ -194,8 +201,6 @@ impl Config {
     }
 
     fn check_replicas(&self, wrong: &mut ConfigError) {
-        let is_server =
-            |url: &DatabaseUrl| url.expose().starts_with("postgres://") || url.expose().starts_with("postgresql://");
         let database = &self.database;
         if !database.replicas.is_empty() && !is_server(&database.url) {
             wrong.add("database.replicas", "only PostgreSQL has replicas, and database.url names none");
@@ -234,6 +239,11 @@ fn lasts(wrong: &mut ConfigError, key: &str, value: Duration, range: RangeInclus
         let [value, start, end] = [value, *range.start(), *range.end()].map(duration::print);
         wrong.add(key, format!("{value} is not in {start} to {end}"));
     }
+}
+
+/// Whether a URL names a PostgreSQL.
+fn is_server(url: &DatabaseUrl) -> bool {
+    url.expose().starts_with("postgres://") || url.expose().starts_with("postgresql://")
 }
 
 /// Whether a text is an origin as browsers send it: a scheme, a host and perhaps a port, in lower case.

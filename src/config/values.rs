@@ -53,16 +53,78 @@ impl DatabaseUrl {
 
     /// The URL without its password.
     pub fn shown(&self) -> String {
-        let Some((scheme, rest)) = self.0.split_once("://") else {
-            return if self.0.is_empty() { String::new() } else { HIDDEN.to_owned() };
-        };
-        // The last `@` ends the authority's credentials; a query may name a password too.
-        let (place, query) = rest.split_once('?').map_or((rest, ""), |(place, _)| (place, "?***"));
-        let Some((credentials, host)) = place.rsplit_once('@') else {
-            return format!("{scheme}://{place}{query}");
-        };
-        let user = credentials.split_once(':').map_or(credentials.to_owned(), |(user, _)| format!("{user}:{HIDDEN}"));
-        format!("{scheme}://{user}@{host}{query}")
+        without_password(&self.0)
+    }
+}
+
+/// A URL without its password.
+fn without_password(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return if url.is_empty() { String::new() } else { HIDDEN.to_owned() };
+    };
+    // The last `@` ends the authority's credentials; a query may name a password too.
+    let (place, query) = rest.split_once('?').map_or((rest, ""), |(place, _)| (place, "?***"));
+    let Some((credentials, host)) = place.rsplit_once('@') else {
+        return format!("{scheme}://{place}{query}");
+    };
+    let user = credentials.split_once(':').map_or(credentials.to_owned(), |(user, _)| format!("{user}:{HIDDEN}"));
+    format!("{scheme}://{user}@{host}{query}")
+}
+
+/// Where Redis is, with commas between several; their passwords are never printed.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct ClusterUrl(String);
+
+impl ClusterUrl {
+    /// All of it; whoever takes it answers for where it goes.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The URLs without their passwords; nothing of them where something else may be part of a password.
+    pub fn shown(&self) -> String {
+        let urls: Vec<&str> = self.0.split(',').map(str::trim).collect();
+        match urls.iter().all(|url| is_redis(url)) {
+            _ if self.is_empty() => String::new(),
+            true => urls.into_iter().map(without_password).collect::<Vec<_>>().join(","),
+            false => HIDDEN.to_owned(),
+        }
+    }
+}
+
+/// Whether a text is beyond doubt `redis://user:password@host:port/number?query`. A password that is not written as in
+/// all URLs may look like a host, or like several.
+fn is_redis(url: &str) -> bool {
+    let Some(rest) = url.strip_prefix("redis://").or_else(|| url.strip_prefix("rediss://")) else { return false };
+    let (credentials, place) = rest.split_once('@').unwrap_or(("", rest));
+    let place = place.split_once('?').map_or(place, |(place, _)| place);
+    let (authority, number) = place.split_once('/').unwrap_or((place, ""));
+    let (host, port) = authority.rsplit_once(':').filter(|(_, port)| !port.contains(']')).unwrap_or((authority, ""));
+    let all = |text: &str, also: &[u8]| text.bytes().all(|b| b.is_ascii_alphanumeric() || also.contains(&b));
+    let is_number = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    all(credentials, b"-._~%!$&'()*+;=:")
+        && all(host, b"-._[]:")
+        && is_number(port)
+        && is_number(number)
+        && rest.matches('@').count() <= 1
+        && rest.matches('?').count() <= 1
+}
+
+impl fmt::Debug for ClusterUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.shown())
+    }
+}
+
+impl Serialize for ClusterUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.shown())
     }
 }
 
@@ -190,6 +252,26 @@ mod tests {
             ("no url at all", "***"),
         ] {
             assert_eq!(DatabaseUrl(url.to_owned()).shown(), shown);
+        }
+    }
+    #[test]
+    fn a_redis_shows_all_but_its_password() {
+        for (url, shown) in [
+            ("", ""),
+            ("redis://h:6379", "redis://h:6379"),
+            ("redis://u:p@[::1]:6379", "redis://u:***@[::1]:6379"),
+            ("redis://:p@h", "redis://:***@h"),
+            ("redis://u:p@h:1/2, rediss://u:p@i", "redis://u:***@h:1/2,rediss://u:***@i"),
+            ("redis://u:p@h?password=p", "redis://u:***@h?***"),
+            ("redis://u:p,q@h", "***"),
+            ("redis://u:p,redis://q@h", "***"),
+            ("redis://u:p@q@h", "***"),
+            ("redis://u:p/q@h", "***"),
+            ("redis://u:p?q@h", "***"),
+            ("redis://u:p#q@h", "***"),
+            ("u:p@h", "***"),
+        ] {
+            assert_eq!(ClusterUrl(url.to_owned()).shown(), shown, "{url}");
         }
     }
 }

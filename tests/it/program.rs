@@ -217,6 +217,12 @@ stories! {
         assert!(listed.status.success() && listed.out.is_empty(), "{}", listed.out);
     }
 
+    async fn whoever_lists_the_nodes_makes_no_database(stage: Stage) {
+        let listed = runs(&stage, &["admin", "nodes"], &[]).await;
+        assert_eq!(listed.status.code(), Some(1), "{}{}", listed.out, listed.log);
+        assert!(!stage.folder().join("quckchat.db").exists());
+    }
+
     async fn an_operator_sees_the_nodes(stage: Stage) {
         let names = ["one", "two"].map(|name| [("QUCKCHAT__CLUSTER__NODE", name), ("QUCKCHAT__CLUSTER__ADVERTISE", name)]);
         let _nodes = [Process::serves(&stage, &names[0]).await, Process::serves(&stage, &names[1]).await];
@@ -226,8 +232,9 @@ stories! {
         assert_eq!(head[0], "NODE");
         for (line, name) in [(one, "one"), (two, "two")] {
             assert_eq!((line[0], line[1], line[2]), (name, env!("CARGO_PKG_VERSION"), name));
-            assert_eq!((line[3], line[6], line[8]), ("0", "no", "alive"));
+            assert_eq!((line[3], line[4], line[6], line[8]), ("0", "0", "no", "alive"));
         }
+        assert!(listed.log.contains("nodes on "), "{}", listed.log);
     }
 
     async fn the_schema_is_brought_up_to_date_once(stage: Stage) {
