@@ -102,7 +102,7 @@ impl Server {
     /// Those of the connection; `refusal` tells which of them are for good.
     pub async fn try_out(&self, prefix: &str, name: &str) -> RedisResult<()> {
         let tried = async {
-            let mut connection = self.connect(|_| Ok::<(), ()>(())).await?;
+            let mut connection = self.greeted().await?;
             trial::greet(&mut connection).await?;
             trial::try_all(&mut connection, prefix, name).await
         };
@@ -114,6 +114,21 @@ impl Server {
                 Err((ErrorKind::InvalidClientConfig, "it does not speak TLS", "redis:// is without".to_owned()).into())
             }
             tried => tried,
+        }
+    }
+
+    /// Connects for the first time. Who accepts the connection and ends it when Redis's greeting comes is no Redis; a
+    /// Redis that dies just then does so once.
+    async fn greeted(&self) -> RedisResult<Connection> {
+        let connect = || self.connect(|_| Ok::<(), ()>(()));
+        match connect().await {
+            Err(error) if matches!(self.kind, Kind::Standalone(_)) && trial::hung_up(&error) => {
+                connect().await.map_err(|error| match trial::hung_up(&error) {
+                    true => (ErrorKind::Parse, "the connection was ended at the first word").into(),
+                    false => error,
+                })
+            }
+            connected => connected,
         }
     }
 
@@ -145,6 +160,14 @@ impl Server {
         };
         // Redis's own answers begin so: it is well, or asks for a password.
         matches!(tokio::time::timeout(ANSWERS_WITHIN, answer).await, Ok(Some(b'+' | b'-')))
+    }
+
+    /// What its channels are: those of a Redis Cluster are not heard elsewhere.
+    pub fn kind_of_channels(&self) -> &'static str {
+        match self.kind {
+            Kind::Cluster(_) => "redis-cluster",
+            Kind::Standalone(_) | Kind::Sentinel(..) => "redis",
+        }
     }
 
     /// Where it is, without passwords.

@@ -19,6 +19,11 @@ const KEPT: Duration = Duration::from_secs(60);
 pub async fn try_all(connection: &mut Connection, prefix: &str, name: &str) -> RedisResult<()> {
     connection.ping().await?;
     let (hash, set, kept) = (format!("{prefix}try:h:{name}"), format!("{prefix}try:s:{name}"), KEPT.as_millis() as u64);
+    if matches!(connection, Connection::Single(_)) {
+        // Within a transaction the driver does not expect that this is refused. In a Redis Cluster each goes to a shard.
+        cmd("MULTI").exec_async(connection).await?;
+        cmd("EXEC").exec_async(connection).await?;
+    }
     let mut fields = pipe();
     fields.atomic().cmd("HSET").arg(&hash).arg(name).arg("").cmd("PEXPIRE").arg(&hash).arg(kept);
     fields.cmd("HGETALL").arg(&hash).cmd("HDEL").arg(&hash).arg(name);
@@ -58,7 +63,10 @@ pub async fn greet(connection: &mut Connection) -> RedisResult<()> {
 
 /// Why a Redis refuses this node whenever it is asked, and what to do; `None` if it is merely away.
 pub fn refusal(error: &RedisError) -> Option<String> {
-    let (text, detail) = (error.to_string(), error.detail().unwrap_or_default());
+    if let Some(inner) = within(error) {
+        return refusal(&inner);
+    }
+    let (text, detail) = (said(error), error.detail().unwrap_or_default());
     let with = |what: &str| Some(format!("{what} ({text})"));
     match (error.code(), error.kind()) {
         (Some("WRONGPASS"), _) | (_, ErrorKind::AuthenticationFailed) => {
@@ -69,22 +77,49 @@ pub fn refusal(error: &RedisError) -> Option<String> {
             with("its user may not do what a node does, see the README for the rights that it needs")
         }
         (Some("ERR"), _) if detail.contains("max number of clients") => None,
+        (Some("ERR"), _) if detail.contains("cluster support disabled") => {
+            Some("it is of no Redis Cluster: set cluster.kind = \"standalone\"".to_owned())
+        }
         (Some("ERR" | "NOPROTO" | "DENIED"), _) => with("it refuses this node"),
         (_, ErrorKind::RESP3NotSupported) => Some("it is too old: 7.0 or later is asked for".to_owned()),
         // What it said may be anything, over many lines.
         (_, ErrorKind::Parse) => {
             Some("what answers there is no Redis, or it speaks TLS, which is rediss://".to_owned())
         }
-        (_, ErrorKind::InvalidClientConfig) => Some(match error.detail() {
-            Some(detail) => format!("{}: {detail}", text.split(" - ").next().unwrap_or_default()),
-            None => text,
-        }),
+        (_, ErrorKind::InvalidClientConfig) if text.contains("sentinel node") => Some(
+            "it is no Sentinel: name the Sentinels in cluster.url, or set cluster.kind = \"standalone\"".to_owned(),
+        ),
+        (_, ErrorKind::InvalidClientConfig) => Some(text),
         (_, ErrorKind::MasterNameNotFoundBySentinel) => {
             Some("the Sentinels know no master of this name: see cluster.sentinel_master".to_owned())
         }
         (_, ErrorKind::Io) => of_transport(error),
         _ => None,
     }
+}
+
+/// What a pipeline or a transaction failed for: the right that is missing rather than what followed from that.
+fn within(error: &RedisError) -> Option<RedisError> {
+    let errors = error.clone().into_server_errors()?;
+    let cause = errors.iter().find(|(_, error)| error.code() == "NOPERM").or(errors.first())?;
+    let inner = RedisError::from(cause.1.clone());
+    // An error that stands alone is its own cause.
+    (inner.to_string() != error.to_string()).then_some(inner)
+}
+
+/// An error in words, without the driver's name for its kind.
+pub fn said(error: &RedisError) -> String {
+    let text = error.to_string();
+    let kind = format!(" - {:?}", error.kind());
+    match error.detail() {
+        Some(detail) => text.replace(&format!("{kind}: {detail}"), &format!(": {detail}")),
+        None => text.strip_suffix(&kind).map_or(text.clone(), str::to_owned),
+    }
+}
+
+/// Whether who accepted the connection ended it when it was spoken to.
+pub fn hung_up(error: &RedisError) -> bool {
+    error.is_connection_dropped() && !error.is_connection_refusal()
 }
 
 fn of_transport(error: &RedisError) -> Option<String> {
@@ -107,4 +142,18 @@ fn of_transport(error: &RedisError) -> Option<String> {
 /// Whether an error says that this Redis takes no changes, as one does that is no master any more.
 pub fn is_no_master(error: &RedisError) -> bool {
     error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_without_the_drivers_words() {
+        let lost = RedisError::from((ErrorKind::Io, "the connection was lost"));
+        assert_eq!(said(&lost), "the connection was lost");
+        let wrong = RedisError::from((ErrorKind::InvalidClientConfig, "it is a Sentinel", "set it".to_owned()));
+        assert_eq!(said(&wrong), "it is a Sentinel: set it");
+        assert_eq!(refusal(&lost), None);
+    }
 }

@@ -24,6 +24,23 @@ fn says_always(answer: &'static [u8]) -> String {
     format!("redis://{address}")
 }
 
+/// Whoever greets it, it ends the connection.
+fn hangs_up() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let _ = stream.read(&mut [0; 4096]);
+        }
+    });
+    format!("redis://{address}")
+}
+
+/// A stage whose database does not answer: Redis is asked before.
+fn nowhere() -> Stage {
+    Stage::at("postgres://127.0.0.1:1/none")
+}
+
 /// Starts the program with these settings of the cluster, which it must refuse with these words.
 async fn refuses(stage: &Stage, settings: &[(&str, &str)], words: &[&str]) {
     let variables: Vec<(String, &str)> =
@@ -44,11 +61,12 @@ async fn refuses(stage: &Stage, settings: &[(&str, &str)], words: &[&str]) {
 
 #[actix_web::test]
 async fn what_is_no_redis_is_refused() {
-    let stage = Stage::on_sqlite().await;
+    let stage = nowhere();
     let hello = b"%2\r\n$7\r\nversion\r\n$5\r\n6.2.7\r\n$4\r\nmode\r\n$10\r\nstandalone\r\n+OK\r\n+OK\r\n+OK\r\n";
     for (url, words) in [
         (says_always(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"), ["cluster.url", "no Redis"]),
         (says_always(b"\x16\x03\x03 what is this?\r\n"), ["cluster.url", "no Redis"]),
+        (hangs_up(), ["cluster.url", "no Redis"]),
         (says_always(hello), ["cluster.url", "7.0 or later"]),
         ("redis://default:sesame@nowhere.invalid:6379".to_owned(), ["cluster.url", "no such host"]),
         ("redis://default:sesame@127.0.0.1:port".to_owned(), ["cluster.url", "redis://user:password@host"]),
@@ -67,10 +85,21 @@ async fn a_redis_that_lets_nobody_in_is_refused() {
     if !has_redis_server() {
         return;
     }
-    let stage = Stage::on_sqlite().await;
+    let stage = nowhere();
     let redis = RedisServer::start(&["--requirepass", "open sesame"]).await;
     let at = format!("127.0.0.1:{}", redis.port);
     let less = RedisServer::start(&["--user", "less", "on", ">sesame", "~*", "&*", "+@all", "-publish"]).await;
+    let user = |name: &str, rights: &str| {
+        less.asked(&["ACL", "SETUSER", name, "on", ">sesame", "&*", "~*"]);
+        less.asked(&[&["ACL", "SETUSER", name][..], &rights.split(' ').collect::<Vec<_>>()[..]].concat());
+        format!("redis://{name}:sesame@127.0.0.1:{}", less.port)
+    };
+    let not_hset = user("not_hset", "+@all -hset");
+    let not_multi = user("not_multi", "+@all -multi");
+    let other_keys = user("other_keys", "+@all resetkeys ~other:*");
+    for url in [not_hset, not_multi, other_keys] {
+        refuses(&stage, &[("url", &url)], &["cluster.url", "may not do what a node does", "no permission"]).await;
+    }
     for (url, word) in [
         (format!("redis://{at}"), "it asks for a password"),
         (format!("redis://:sesame@{at}"), "the user or the password in it is wrong"),
@@ -80,8 +109,8 @@ async fn a_redis_that_lets_nobody_in_is_refused() {
     ] {
         refuses(&stage, &[("url", &url)], &["cluster.url", word]).await;
     }
-    refuses(&stage, &[("url", &less.url()), ("kind", "cluster")], &["cluster.url"]).await;
-    refuses(&stage, &[("url", &less.url()), ("kind", "sentinel")], &["cluster.url"]).await;
+    refuses(&stage, &[("url", &less.url()), ("kind", "cluster")], &["cluster.url", "cluster.kind"]).await;
+    refuses(&stage, &[("url", &less.url()), ("kind", "sentinel")], &["cluster.url", "cluster.kind"]).await;
     refuses(&stage, &[("url", &less.url().replace("redis:", "rediss:"))], &["cluster.url", "TLS"]).await;
     stage.clear().await;
 }
@@ -91,7 +120,7 @@ async fn a_sentinel_that_knows_another_master_is_refused() {
     if !has_redis_server() {
         return;
     }
-    let stage = Stage::on_sqlite().await;
+    let stage = nowhere();
     let master = RedisServer::start(&[]).await;
     let sentinel = super::modes::sentinel(&master).await;
     let one = [("url", &sentinel.url()[..]), ("kind", "sentinel"), ("sentinel_master", "another")];
@@ -105,7 +134,7 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
     if !has_redis_server() {
         return;
     }
-    let stage = Stage::on_sqlite().await;
+    let stage = nowhere();
     let folder = tempfile::tempdir().unwrap();
     let (own, other) = (certificate(folder.path(), "own"), certificate(folder.path(), "other"));
     let port = free_port().to_string();
