@@ -127,7 +127,10 @@ impl Node {
     pub async fn in_real_time(stage: &Stage, set: impl FnOnce(&mut Config)) -> Node {
         let mut config = stage.config();
         set(&mut config);
-        Node::raise(stage, config, &stage.node_name(), &Common::new(true)).await
+        // Of several that start at once none is kept yet, by whose number the next would be called.
+        let name = Some(config.cluster.node.clone()).filter(|name| !name.is_empty());
+        let name = name.unwrap_or_else(|| stage.node_name());
+        Node::raise(stage, config, &name, &Common::new(true)).await
     }
 
     async fn raise(stage: &Stage, config: Config, name: &str, common: &Common) -> Node {
