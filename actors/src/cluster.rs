@@ -224,6 +224,12 @@ pub trait Cluster: Send + Sync + 'static {
     fn node(&self) -> &str;
     /// What joins them, for the operator; `None` if nothing beyond this process does.
     fn joint(&self) -> Option<String>;
+    /// What tells those apart that do not hear each other: nodes that do have the same. Never a secret.
+    fn mark(&self) -> String;
+    /// What is wrong with what joins them, for the operator, if anything is known.
+    fn trouble(&self) -> Option<String> {
+        None
+    }
     /// Sets where deliveries of other nodes enter; called once, at start.
     fn connect(&self, inlet: Inlet);
     /// How this node stands with the others.
@@ -252,6 +258,8 @@ pub trait Cluster: Send + Sync + 'static {
 #[derive(Default)]
 struct BusState {
     nodes: HashMap<String, Member>,
+    /// Who joined first: nobody else on the database is called so.
+    first: Option<Arc<str>>,
     claims: HashMap<UserId, Vec<Claim>>,
 }
 
@@ -275,8 +283,10 @@ impl LocalBus {
 
     /// A node's end of it.
     pub fn join(self: &Arc<Self>, node: &str) -> Arc<LocalCluster> {
-        self.state.lock().nodes.insert(node.to_owned(), Member { inlet: None, topics: HashSet::new() });
-        Arc::new(LocalCluster { bus: self.clone(), node: node.into() })
+        let mut state = self.state.lock();
+        state.nodes.insert(node.to_owned(), Member { inlet: None, topics: HashSet::new() });
+        let first = state.first.get_or_insert_with(|| node.into()).clone();
+        Arc::new(LocalCluster { bus: self.clone(), node: node.into(), first })
     }
 
     /// Loses every hint from now on, as a network may; or no longer.
@@ -289,6 +299,7 @@ impl LocalBus {
 pub struct LocalCluster {
     bus: Arc<LocalBus>,
     node: Arc<str>,
+    first: Arc<str>,
 }
 
 impl LocalCluster {
@@ -322,6 +333,10 @@ impl Cluster for LocalCluster {
 
     fn joint(&self) -> Option<String> {
         None
+    }
+
+    fn mark(&self) -> String {
+        format!("the process of {}", self.first)
     }
 
     fn connect(&self, inlet: Inlet) {

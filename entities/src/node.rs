@@ -20,6 +20,8 @@ pub struct Model {
     pub version: String,
     /// Where the node is reached.
     pub address: String,
+    /// What joins the node to others: those that hear each other have the same.
+    pub joined_by: String,
     /// Sockets that have said hello.
     pub sockets: i64,
     /// Open rooms.

@@ -22,6 +22,7 @@ const DEFINITIONS: [&str; 3] = [
         incarnation BIGINT NOT NULL,
         version TEXT NOT NULL,
         address TEXT NOT NULL,
+        joined_by TEXT NOT NULL,
         sockets BIGINT NOT NULL,
         rooms BIGINT NOT NULL,
         load BIGINT NOT NULL,

@@ -26,6 +26,7 @@ async fn dies(fleet: &Fleet, stage: &Stage, lease: Duration, had: &Person) -> Ti
     until_up(&*cluster).await;
     let session: SessionId = had.session().parse().unwrap();
     cluster.claim(had.id, session, Some(Status::Online)).await;
+    let joined_by = cluster.mark();
     // Its claims stay behind.
     std::mem::forget(cluster);
     let db = Db::open(&Options { max_connections: 1, ..Options::new(stage.database_url()) }).await.unwrap();
@@ -35,6 +36,7 @@ async fn dies(fleet: &Fleet, stage: &Stage, lease: Duration, had: &Person) -> Ti
         version: "0".to_owned(),
         address: "10.0.0.1:3000".to_owned(),
         sockets: 1,
+        joined_by,
         rooms: 0,
         load: 0,
         draining: false,

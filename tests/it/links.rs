@@ -63,6 +63,26 @@ fn channel(stage: &Stage, conversation: ConversationId) -> String {
 }
 
 link_stories! {
+    async fn nodes_that_do_not_hear_each_other_say_so(stage: Stage, _redis: &RedisServer) {
+        let short = |config: &mut Config| config.cluster.lease = secs(2);
+        let joined = Node::in_real_time(&stage, short).await;
+        is_linked(&joined, "up").await;
+        let other = |config: &mut Config| {
+            short(config);
+            config.cluster.prefix.push_str("other:");
+        };
+        let other = Node::in_real_time(&stage, other).await;
+        for node in [&joined, &other] {
+            is_linked(node, "degraded").await;
+            let health = node.gets("/api/v1/health").await.json();
+            let why = health["services"]["gateway"]["detail"].as_str().unwrap().to_owned();
+            assert!(why.contains("cluster.url") && why.contains("cluster.prefix"), "{why}");
+            assert!(is_ready(node).await);
+        }
+        other.stop().await;
+        is_linked(&joined, "up").await;
+    }
+
     async fn a_node_without_redis_comes_up_and_waits(stage: Stage, redis: &RedisServer) {
         redis.dies();
         let node = Node::in_real_time(&stage, with_operations).await;
@@ -71,8 +91,17 @@ link_stories! {
             assert!(door.json()["detail"].as_str().unwrap().contains("cluster.url"));
         }
         let health = node.operators("/health").await.json();
-        assert_eq!((&health["status"], &health["cluster"]["status"]), (&json!("degraded"), &json!("down")));
-        assert_eq!(health["cluster"]["by"], format!("Redis at 127.0.0.1:{}", redis.port));
+        assert_eq!((&health["status"], &health["cluster"]["status"]), (&json!("down"), &json!("down")));
+        let redis_is = format!("Redis at 127.0.0.1:{}", redis.port);
+        assert_eq!(health["cluster"]["by"], redis_is);
+        until("the node to know why", async || {
+            let why = node.operators("/health").await.json()["cluster"]["detail"].to_string();
+            why.contains(&format!("{redis_is} is away: ")) && why.contains("refused")
+        })
+        .await;
+        let metrics = node.operators("/metrics").await.body;
+        let metrics = String::from_utf8(metrics).unwrap();
+        assert!(metrics.contains("quckchat_cluster_up 0") && metrics.contains("quckchat_ready 0"), "{metrics}");
         assert_eq!(node.gets("/live").await.status, 404);
         redis.again().await;
         until("the node to be ready", async || is_ready(&node).await).await;

@@ -19,7 +19,7 @@ use crate::entry::Entries;
 use crate::guard::guarded;
 use crate::limits::Limits;
 use crate::presence::Presences;
-use entities::{Db, Timestamp, node};
+use entities::{Backend, Db, Timestamp, node};
 use futures_util::future::{Either, select};
 use load::Load;
 use parking_lot::Mutex;
@@ -33,6 +33,10 @@ use tokio::sync::Notify;
 
 /// How soon a renewal that failed is tried again, at the latest.
 const AGAIN: Duration = Duration::from_secs(1);
+
+/// What is said where nodes share a database and nothing else.
+pub const APART: &str = "other nodes are on this database, and this one does not hear them: cluster.url and \
+                         cluster.prefix must be the same on every node";
 
 /// What this node is, and what it works with.
 #[derive(Clone)]
@@ -59,6 +63,8 @@ struct Shared {
     parts: Parts,
     address: Mutex<String>,
     draining: AtomicBool,
+    /// Other nodes live that this one does not hear.
+    apart: AtomicBool,
     left: AtomicBool,
     incarnation: AtomicI64,
     poked: Notify,
@@ -74,6 +80,7 @@ impl Nodes {
             parts,
             address: Mutex::new(address),
             draining: AtomicBool::new(false),
+            apart: AtomicBool::new(false),
             left: AtomicBool::new(false),
             incarnation: AtomicI64::new(0),
             poked: Notify::new(),
@@ -94,6 +101,11 @@ impl Nodes {
         self.0.poked.notify_one();
     }
 
+    /// Whether other nodes live on this database that nothing joins to this one.
+    pub fn is_apart(&self) -> bool {
+        self.0.apart.load(Ordering::Relaxed)
+    }
+
     /// Ends when another node has taken this one's name: this one must end too.
     pub async fn replaced(&self) {
         self.0.replaced.notified().await;
@@ -108,6 +120,7 @@ impl Nodes {
             incarnation: now.millis(),
             version: parts.version.to_owned(),
             address: self.0.address.lock().clone(),
+            joined_by: parts.entries.cluster().mark(),
             sockets: 0,
             rooms: 0,
             load: 0,
@@ -159,17 +172,28 @@ impl Keeper {
             self.bury_former(renewed_at);
         }
         let (clock, lease) = (self.parts().clock.clone(), self.parts().limits.lease);
+        // One line when it goes wrong, and one when it is well again.
+        let (mut failing, database) = (false, self.parts().db.place());
         while !shared.left.load(Ordering::Relaxed) {
             let next = match select(pin!(guarded("the keeper of the lease", self.round())), clock.sleep(lease)).await {
-                Either::Left((Some(Ok(Some(next))), _)) => next,
+                Either::Left((Some(Ok(Some(next))), _)) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!("this node's lease is renewed again");
+                    }
+                    next
+                }
                 Either::Left((Some(Ok(None)), _)) => return,
                 Either::Left((None, _)) => clock.now().plus(AGAIN.min(lease / 3)),
                 Either::Left((Some(Err(error)), _)) => {
-                    tracing::warn!(%error, "this node's lease could not be renewed");
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(%error, database, "this node's lease could not be renewed; trying again");
+                    }
                     clock.now().plus(AGAIN.min(lease / 3))
                 }
                 Either::Right(_) => {
-                    tracing::warn!("this node's lease could not be renewed in time");
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::warn!(database, "this node's lease could not be renewed in time; trying again");
+                    }
                     clock.now()
                 }
             };
@@ -246,9 +270,24 @@ impl Keeper {
         self.nodes.0.replaced.notify_one();
     }
 
+    /// Looks for nodes that this one does not hear, and says so once. One that ended before this one began is none.
+    fn look_aside(&self, rows: &[node::Model], now: Timestamp) {
+        let is_alive =
+            |row: &node::Model| !row.stopped && row.lease_until > now && row.renewed_at > self.row.started_at;
+        let is_strange = |row: &&node::Model| row.joined_by != self.row.joined_by && is_alive(row);
+        // A file is one machine's, and its owner's affair.
+        let other = rows.iter().find(is_strange).filter(|_| self.parts().db.backend() == Backend::Postgres);
+        if !self.nodes.0.apart.swap(other.is_some(), Ordering::Relaxed)
+            && let Some(other) = other
+        {
+            tracing::warn!(node = other.id, address = other.address, "{APART}");
+        }
+    }
+
     /// Compares the rows with what was seen before; tells when to look again.
     async fn look(&mut self, now: Timestamp) -> Result<Timestamp, DbErr> {
         let rows = rows::all(&self.parts().db).await?;
+        self.look_aside(&rows, now);
         let lease = self.parts().limits.lease;
         let judges_from = self.in_time_since.plus(lease);
         let mut next = now.plus(lease / 3);
@@ -289,7 +328,12 @@ impl Keeper {
         if !can_see || !rows::begin_reaping(&db, &row, &self.row.id, now, until).await? {
             return Ok(());
         }
-        tracing::warn!(node = row.id, address = row.address, since = %row.renewed_at, "a node has gone");
+        let (node, address, last_heard) = (&row.id, &row.address, row.renewed_at);
+        if row.stopped {
+            tracing::info!(node, address, %last_heard, "a node has stopped");
+        } else {
+            tracing::warn!(node, address, %last_heard, "a node has gone");
+        }
         let reaper = self.row.id.clone();
         tokio::spawn(async move {
             // Past its time another one goes on, with those who are left; of whom this one took it tells nevertheless.

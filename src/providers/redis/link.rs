@@ -52,6 +52,8 @@ pub struct Wire {
 
 struct State {
     link: Link,
+    /// What is wrong with it.
+    trouble: Option<String>,
     live: Option<Live>,
 }
 
@@ -84,7 +86,7 @@ impl Wire {
             clock,
             meters: Meters::default(),
             inlet: OnceLock::new(),
-            state: RwLock::new(State { link: Link::Joining, live: None }),
+            state: RwLock::new(State { link: Link::Joining, trouble: None, live: None }),
             wanted: Mutex::default(),
             leaving: Mutex::default(),
             changes,
@@ -104,6 +106,11 @@ impl Wire {
     /// How it stands.
     pub fn link(&self) -> Link {
         self.state.read().link
+    }
+
+    /// What is wrong with it, if anything is.
+    pub fn trouble(&self) -> Option<String> {
+        self.state.read().trouble.clone()
     }
 
     /// The link, if it is up.
@@ -263,13 +270,20 @@ impl Wire {
         loop {
             match guarded("the link", self.come_up()).await {
                 Some(Ok((ears, heard))) => {
-                    tracing::info!(redis = self.server.shown(), "joined to the other nodes");
+                    tracing::info!(redis = self.server.shown(), "Redis is there");
                     let up_at = self.clock.now();
                     let error = guarded("the link", self.listen(ears, heard, &mut changes)).await;
                     let error = error.unwrap_or_else(|| (redis::ErrorKind::Io, "nobody listened").into());
-                    tracing::warn!(%error, "Redis is away: changes of other nodes are read from the rows, every second");
+                    let (error, redis) = (trial::said(&error), self.server.shown());
+                    let trouble = format!("{redis} is away: {error}");
+                    tracing::warn!(
+                        error,
+                        redis,
+                        "Redis is away: changes of other nodes are read from the rows, every second"
+                    );
                     said = Some(String::new());
                     self.go_down(&mut changes);
+                    self.state.write().trouble = Some(trouble);
                     if self.clock.now().since(up_at) > PAUSES.1 {
                         pause = PAUSES.0;
                     }
@@ -277,8 +291,17 @@ impl Wire {
                 None => {}
                 Some(Err(error)) => {
                     let refusal = trial::refusal(&error).unwrap_or_default();
+                    let (error, redis) = (trial::said(&error), self.server.shown());
+                    self.state.write().trouble = Some(match &refusal[..] {
+                        "" => format!("{redis} is away: {error}"),
+                        refusal => format!("{redis} refuses this node: {refusal}"),
+                    });
                     if said.as_ref() != Some(&refusal) {
-                        tracing::warn!(%error, redis = self.server.shown(), "Redis cannot be reached; trying again");
+                        if refusal.is_empty() {
+                            tracing::warn!(error, redis, "Redis cannot be reached; trying again");
+                        } else {
+                            tracing::warn!(redis, "Redis refuses this node: {refusal}; trying again");
+                        }
                         said = Some(refusal);
                     }
                 }
@@ -317,7 +340,7 @@ impl Wire {
                 let missing = wanted.difference(&heard).copied().collect::<Vec<_>>();
                 if missing.is_empty() {
                     let live = Live { commands, broken: broken.clone() };
-                    *self.state.write() = State { link: Link::Up, live: Some(live) };
+                    *self.state.write() = State { link: Link::Up, trouble: None, live: Some(live) };
                     break;
                 }
                 missing
@@ -334,7 +357,7 @@ impl Wire {
     fn go_down(&self, changes: &mut mpsc::UnboundedReceiver<Change>) {
         {
             let _wanted = self.wanted.lock();
-            *self.state.write() = State { link: Link::Down, live: None };
+            *self.state.write() = State { link: Link::Down, trouble: None, live: None };
         }
         self.leaving.lock().clear();
         while changes.try_recv().is_ok() {}

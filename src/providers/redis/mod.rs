@@ -76,6 +76,14 @@ impl Cluster for RedisCluster {
         Some(self.wire.server.shown())
     }
 
+    fn mark(&self) -> String {
+        format!("{} {}", self.wire.server.kind_of_channels(), self.wire.prefix)
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.wire.trouble()
+    }
+
     fn connect(&self, inlet: Inlet) {
         self.wire.set_inlet(inlet);
     }

@@ -55,6 +55,14 @@ impl Cluster for Lossy {
         self.inner.joint()
     }
 
+    fn mark(&self) -> String {
+        self.inner.mark()
+    }
+
+    fn trouble(&self) -> Option<String> {
+        self.inner.trouble()
+    }
+
     fn connect(&self, inlet: Inlet) {
         let deaf = self.deaf.clone();
         self.inner.connect(Box::new(move |heard| {
