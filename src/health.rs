@@ -7,10 +7,12 @@ use crate::metrics::Alive;
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use actors::cluster::Link;
+use actors::nodes::APART;
 use actors::protocol::ErrorCode;
 use entities::{Backend, Standing, Timestamp, Trouble};
 use futures_util::future::{Either, select};
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -155,6 +157,7 @@ impl Readiness {
         if let Some(answer) = last.filter(|answer| app.clock.now().since(answer.asked_at) < PING_KEPT) {
             return answer.seen;
         }
+        let was_heard = last.is_none_or(|answer| answer.seen.is_ok());
         let asked_at = app.clock.now();
         let started = Instant::now();
         let seen = match select(pin!(app.db.examine()), app.clock.sleep(PING_WITHIN)).await {
@@ -162,17 +165,24 @@ impl Readiness {
                 Ok(Answered { took: started.elapsed(), standing, replicas: app.db.replicas() })
             }
             Either::Left((Err(error), _)) => {
-                tracing::warn!(%error, "the database does not answer");
+                if was_heard {
+                    tracing::warn!(%error, database = app.db.place(), "the database does not answer");
+                }
                 Err(match Trouble::of(&error) {
                     Trouble::Crowded => "the database takes no more connections",
                     _ => "the database does not answer",
                 })
             }
             Either::Right(_) => {
-                tracing::warn!(within = ?PING_WITHIN, "the database does not answer in time");
+                if was_heard {
+                    tracing::warn!(within = ?PING_WITHIN, database = app.db.place(), "the database does not answer in time");
+                }
                 Err("the database does not answer")
             }
         };
+        if seen.is_ok() && !was_heard {
+            tracing::info!(database = app.db.place(), "the database answers again");
+        }
         *last = Some(Answer { asked_at, seen });
         seen
     }
@@ -206,6 +216,8 @@ struct Signs {
     may_wait: u64,
     /// How the node stands with the others.
     link: Link,
+    /// Other nodes live on the database that it cannot hear.
+    is_apart: bool,
     /// For how long it has been catching up with what it did not hear from them.
     deaf_for: Option<Duration>,
 }
@@ -218,6 +230,7 @@ impl Signs {
             waiting: u64::try_from(app.metrics.alive().journal_waiting).unwrap_or(0),
             may_wait: app.config.journal.queue_items as u64,
             link: app.entries.cluster().link(),
+            is_apart: app.nodes.is_apart(),
             deaf_for: app.entries.deaf_since().map(|since| app.clock.now().since(since)),
         }
     }
@@ -235,11 +248,10 @@ impl Signs {
     }
 
     fn door(self) -> ServiceHealth {
-        match self.cluster() {
-            _ if self.draining => ServiceHealth::new(Status::Degraded, Some("the node is going away")),
-            cluster if cluster.status == Status::Down => ServiceHealth { status: Status::Degraded, ..cluster },
-            cluster => cluster,
+        if self.draining {
+            return ServiceHealth::new(Status::Degraded, Some("the node is going away"));
         }
+        self.cluster()
     }
 
     fn cluster(self) -> ServiceHealth {
@@ -255,6 +267,7 @@ impl Signs {
             (Link::Up, Some(_)) => {
                 ServiceHealth::new(Status::Degraded, Some("catching up with what other nodes said meanwhile"))
             }
+            (Link::Up, None) if self.is_apart => ServiceHealth::new(Status::Degraded, Some(APART)),
             (Link::Up, None) => ServiceHealth::new(Status::Up, None),
         }
     }
@@ -401,8 +414,10 @@ struct Database {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Joint {
-    #[serde(flatten)]
-    health: ServiceHealth,
+    status: Status,
+    /// What is wrong, by address and error, which the other doors do not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<Cow<'static, str>>,
     /// This node's name.
     node: String,
     /// What joins it to others, if anything does.
@@ -431,7 +446,8 @@ async fn detailed(app: web::Data<App>) -> HttpResponse {
             clock_ahead_ms: app.clock.offset_ms(),
         },
         cluster: Joint {
-            health: signs.cluster(),
+            status: signs.cluster().status,
+            detail: what_is_wrong(signs, app.entries.cluster().trouble()),
             node: app.entries.cluster().node().to_owned(),
             by: app.entries.cluster().joint(),
         },
@@ -441,6 +457,17 @@ async fn detailed(app: web::Data<App>) -> HttpResponse {
     HttpResponse::build(details.health.status.http()).json(details)
 }
 
+/// What is wrong with the link to the others, with what is known of it.
+fn what_is_wrong(signs: Signs, trouble: Option<String>) -> Option<Cow<'static, str>> {
+    match (signs.link, trouble) {
+        (Link::Joining, Some(trouble)) => Some(format!("{trouble}; see cluster.url").into()),
+        (Link::Down, Some(trouble)) => {
+            Some(format!("{trouble}; changes of other nodes are looked for every second").into())
+        }
+        _ => signs.cluster().detail.map(Cow::from),
+    }
+}
+
 /// All nodes on the same database.
 async fn nodes(app: web::Data<App>) -> Result<HttpResponse, Failure> {
     let nodes = crate::nodes::listed(&app.db, app.clock.now()).await.map_err(actors::protocol::Error::from)?;
@@ -448,7 +475,9 @@ async fn nodes(app: web::Data<App>) -> Result<HttpResponse, Failure> {
 }
 
 async fn metrics(app: web::Data<App>) -> Result<HttpResponse, Failure> {
-    let page = app.metrics.render(&app.db).map_err(|_| ErrorCode::ServerUnavailable)?;
+    let signs = Signs::read(&app).await;
+    let (is_linked, is_ready) = (signs.link == Link::Up, signs.why_not_ready().is_none());
+    let page = app.metrics.render(&app.db, is_linked, is_ready).map_err(|_| ErrorCode::ServerUnavailable)?;
     Ok(HttpResponse::Ok().content_type(crate::metrics::OPENMETRICS).body(page))
 }
 
@@ -457,8 +486,15 @@ mod tests {
     use super::*;
 
     const QUICK: Answered = Answered { took: Duration::from_millis(1), standing: Standing::Well, replicas: (0, 0) };
-    const WELL: Signs =
-        Signs { draining: false, database: Ok(QUICK), waiting: 0, may_wait: 1000, link: Link::Up, deaf_for: None };
+    const WELL: Signs = Signs {
+        draining: false,
+        database: Ok(QUICK),
+        waiting: 0,
+        may_wait: 1000,
+        link: Link::Up,
+        is_apart: false,
+        deaf_for: None,
+    };
 
     #[test]
     fn a_node_that_has_lost_the_others_serves_on_and_says_so() {
@@ -471,7 +507,11 @@ mod tests {
     fn a_node_is_not_ready_before_it_hears_the_others_nor_while_it_catches_up() {
         let is_ready = |signs: Signs| signs.why_not_ready().is_none();
         assert!(is_ready(WELL));
-        assert!(!is_ready(Signs { link: Link::Joining, ..WELL }));
+        let joining = Signs { link: Link::Joining, ..WELL };
+        assert!(!is_ready(joining));
+        assert_eq!(services(joining).status, Status::Down);
+        assert!(is_ready(Signs { is_apart: true, ..WELL }));
+        assert_eq!(services(Signs { is_apart: true, ..WELL }).services["gateway"].detail, Some(APART));
         assert!(!is_ready(Signs { deaf_for: Some(Duration::from_secs(1)), ..WELL }));
         assert!(is_ready(Signs { deaf_for: Some(CATCHING_UP), ..WELL }), "it takes no longer than that");
         assert!(!is_ready(Signs { database: Err("away"), ..WELL }));

@@ -31,6 +31,8 @@ pub struct Metrics {
     pool_open: Gauge,
     pool_idle: Gauge,
     wal_bytes: Gauge,
+    cluster_up: Gauge,
+    ready: Gauge,
     alive: [Gauge; 5],
 }
 
@@ -86,14 +88,17 @@ impl Metrics {
         });
         registry.register("refusals", "Requests and commands refused, or failed as server.unavailable", refused);
 
-        let [pool_open, pool_idle, wal_bytes] = [(); 3].map(|()| Gauge::default());
+        let [pool_open, pool_idle, wal_bytes, cluster_up, ready] = [(); 5].map(|()| Gauge::default());
+        registry.register("cluster_up", "Whether the node hears the others: 1 or 0", cluster_up.clone());
+        registry.register("ready", "Whether the node may be sent requests: 1 or 0", ready.clone());
         registry.register("database_connections", "Connections to the database", pool_open.clone());
         registry.register("database_connections_idle", "Connections that nobody uses", pool_idle.clone());
         let wal_help = "Length of SQLite's write-ahead log";
         registry.register_with_unit("database_wal", wal_help, Unit::Bytes, wal_bytes.clone());
 
         let alive = [&actors.sockets, &actors.rooms, &actors.entries, &actors.queue_bytes, &actors.journal_waiting];
-        Metrics { registry, commands, refusals, pool_open, pool_idle, wal_bytes, alive: alive.map(Gauge::clone) }
+        let alive = alive.map(Gauge::clone);
+        Metrics { registry, commands, refusals, pool_open, pool_idle, wal_bytes, cluster_up, ready, alive }
     }
 
     /// What is alive now.
@@ -125,7 +130,9 @@ impl Metrics {
     ///
     /// # Errors
     /// None that is known: it is written to memory.
-    pub fn render(&self, db: &Db) -> Result<String, std::fmt::Error> {
+    pub fn render(&self, db: &Db, is_linked: bool, is_ready: bool) -> Result<String, std::fmt::Error> {
+        self.cluster_up.set(i64::from(is_linked));
+        self.ready.set(i64::from(is_ready));
         self.pool_open.set(i64::from(db.pool_size()));
         self.pool_idle.set(i64::try_from(db.pool_idle()).unwrap_or(i64::MAX));
         self.wal_bytes.set(i64::try_from(db.wal_bytes()).unwrap_or(i64::MAX));
