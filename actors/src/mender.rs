@@ -64,6 +64,7 @@ impl Mender {
         let Mender { entries, db, presences, clock, limits } = &self;
         let (entries, presences, db) = (entries.clone(), presences.clone(), db.clone());
         let mut review = Review::new(entries, presences, db, clock.clone(), limits.clone());
+        let mut failing = false;
         loop {
             let pause = match self.entries.cluster().link() {
                 Link::Down => self.limits.sweep.min(WITHOUT_HINTS),
@@ -77,8 +78,14 @@ impl Mender {
                 self.entries.caught_up(resubscriptions);
                 review.look(was_deaf).await
             };
-            if let Some(Err(error)) = guarded("the sweep", swept).await {
-                tracing::warn!(%error, "the sweep could not read the rows");
+            match guarded("the sweep", swept).await {
+                Some(Ok(())) => failing = false,
+                // One line until it is well again.
+                Some(Err(error)) if !std::mem::replace(&mut failing, true) => {
+                    tracing::warn!(%error, database = self.db.place(), "the sweep could not read the rows");
+                }
+                Some(Err(error)) => tracing::debug!(%error, "the sweep could not read the rows"),
+                None => {}
             }
         }
     }

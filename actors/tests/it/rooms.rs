@@ -98,7 +98,13 @@ impl House {
         let (gate, open) = watch::channel(false);
         let (opened, order) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<usize>>>::default());
         let shared = Shared { opened: opened.clone(), gate: open, order: order.clone() };
-        House { rooms: Rooms::new(node.entries.clone(), shared, items, bytes), opened, gate, order, node }
+        House {
+            rooms: Rooms::new(node.entries.clone(), shared, items, bytes, node.entries.metrics().rooms.clone()),
+            opened,
+            gate,
+            order,
+            node,
+        }
     }
 
     fn opened(&self) -> usize {
