@@ -37,7 +37,10 @@ impl Refusal {
     /// Of a server that does not answer in time.
     pub(super) fn silent(options: &PgConnectOptions) -> Refusal {
         let place = place(options);
-        Refusal::new(format!("nothing answers at {place}: correct host and port, or let this machine through to there"))
+        Refusal::new(format!(
+            "nothing answers at {place}, or what does is no PostgreSQL: correct host and port, or let this machine \
+             through to there"
+        ))
     }
 
     /// Of a server that does not let us in.
@@ -62,6 +65,9 @@ impl Refusal {
             },
             sqlx::Error::Io(io) if io.kind() == ErrorKind::ConnectionRefused => {
                 format!("nothing listens at {place}: start PostgreSQL there, or correct host and port")
+            }
+            sqlx::Error::Io(io) if matches!(io.kind(), ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset) => {
+                format!("what answers at {place} is no PostgreSQL ({io}): correct host and port")
             }
             sqlx::Error::Io(io) => format!("{place} cannot be reached ({io}): correct host and port"),
             sqlx::Error::Tls(tls) => format!("no TLS with {place} ({tls}): correct sslmode or sslrootcert"),
