@@ -88,6 +88,8 @@ fleet_stories! {
         fleet.clock.pass_until(SWEEP, sees(&anns, &bob, "busy")).await;
         bobs.hangs_up().await;
         fleet.clock.let_pass(secs(7)).await;
+        // The sweeps are amid their pause, which only ends: from here on they begin again.
+        fleet.clock.advance(SWEEP);
         fleet.clock.pass_until(SWEEP, sees(&anns, &bob, "offline")).await;
     }
 
