@@ -103,7 +103,7 @@ async fn a_server_without_connections_left_is_named() {
         let options = Options { max_connections: 40, acquire_timeout: millis(100), ..Options::new(url) };
         let guest = Db::open(&options).await.unwrap();
         let mut taken = vec![guest.begin_write().await.unwrap()];
-        let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'quckchat'";
+        let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'quckchat %'";
         taken[0].execute_unprepared("SET idle_in_transaction_session_timeout = 0").await.unwrap();
         taken[0].execute_unprepared(others).await.unwrap();
         while let Ok(transaction) = guest.begin_write().await {
