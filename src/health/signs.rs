@@ -119,7 +119,7 @@ pub(super) struct Signs {
     /// How many may.
     may_wait: u64,
     /// How the node stands with the others.
-    link: Link,
+    pub link: Link,
     /// Other nodes live on the database that it cannot hear.
     is_apart: bool,
     /// For how long it has been catching up with what it did not hear from them.
