@@ -77,6 +77,46 @@ impl FakeClock {
         }
     }
 
+    /// Lets rounds pass until something happens: so many tasks that pause for `pause` between theirs, and may wait for
+    /// `moment` amid one. The next pause passes when all have come to theirs, so time does not run away from them.
+    pub async fn pass_rounds_until<T>(
+        &self,
+        tasks: usize,
+        (pause, moment): (Duration, Duration),
+        happening: impl Future<Output = T>,
+    ) -> T {
+        tokio::pin!(happening);
+        loop {
+            let passes = async {
+                loop {
+                    let asked = self.asked.notified();
+                    tokio::pin!(asked);
+                    asked.as_mut().enable();
+                    if self.asleep_for(moment) > 0 {
+                        return moment;
+                    }
+                    if self.asleep_for(pause) >= tasks {
+                        return pause;
+                    }
+                    asked.await;
+                }
+            };
+            tokio::select! {
+                biased;
+                happened = &mut happening => return happened,
+                wait = passes => self.advance(wait),
+            }
+        }
+    }
+
+    /// How many wait for exactly this long in all, since whenever.
+    fn asleep_for(&self, wait: Duration) -> usize {
+        let wait = i64::try_from(wait.as_millis()).unwrap();
+        let state = self.state.lock();
+        let asleep = state.sleepers.iter().filter(|((until, _), sleeper)| until - sleeper.since == wait);
+        asleep.filter(|(_, sleeper)| !sleeper.wake.is_closed()).count()
+    }
+
     async fn until_asked(&self, sleepers: usize, wait: Duration) {
         loop {
             let asked = self.asked.notified();
