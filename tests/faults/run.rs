@@ -54,8 +54,7 @@ pub async fn tell_to(fault: Fault, size: Size) {
         let outcome = run.goes(&mut fleet).await;
         asked.notes(&outcome.row(&run));
         if let Some(failure) = outcome.failure() {
-            let (name, complaints) = (fault.name(), fleet.complaints());
-            panic!("{name} with seed {seed}: {failure}\n{complaints}logs: {}", fleet.keep().display());
+            panic!("{} with seed {seed}: {failure}", fault.name());
         }
     }
 }

@@ -77,7 +77,7 @@ impl Client {
         while !self.crowd.over.get() {
             let door = self.doors[failures as usize % self.doors.len()];
             let hello = self.memory.borrow().hello();
-            if let Some((link, ready)) = Link::open(door, &self.who.token, hello).await {
+            if let Ok((link, ready)) = Link::open(door, &self.who.token, hello).await {
                 failures = 0;
                 self.connected.set(true);
                 Connection::new(&self, link).runs(ready).await;

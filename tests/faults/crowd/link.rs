@@ -1,10 +1,11 @@
 //! A WebSocket of a client: knocking, hello, commands out, frames in.
 //! Never what the frames mean.
 
+use crate::wait;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -28,22 +29,38 @@ pub enum Incoming {
 }
 
 impl Link {
-    /// Knocks and says hello; gives the `data` of `ready`. `None` if that came to nothing.
-    pub async fn open(door: SocketAddr, token: &str, hello: Value) -> Option<(Link, Value)> {
+    /// Knocks and says hello; gives the `data` of `ready`, or what came of it instead.
+    pub async fn open(door: SocketAddr, token: &str, hello: Value) -> Result<(Link, Value), String> {
         let opening = async {
-            let stream = TcpStream::connect(door).await.ok()?;
-            stream.set_nodelay(true).ok()?;
-            let mut request = format!("ws://{door}/ws").into_client_request().ok()?;
-            request.headers_mut().insert("authorization", format!("Bearer {token}").parse().ok()?);
-            let (stream, _) = tokio_tungstenite::client_async(request, stream).await.ok()?;
+            let stream = TcpStream::connect(door).await.map_err(|error| format!("no connection: {error}"))?;
+            stream.set_nodelay(true).map_err(|error| error.to_string())?;
+            let mut request = format!("ws://{door}/ws").into_client_request().unwrap();
+            request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+            let (stream, _) = tokio_tungstenite::client_async(request, stream)
+                .await
+                .map_err(|error| format!("no socket: {error}"))?;
             let mut link = Link { stream, commands: 0 };
-            link.says(json!({ "cmd": "hello", "data": hello })).await?;
+            link.says(json!({ "cmd": "hello", "data": hello })).await.ok_or("gone before hello")?;
             match link.next().await {
-                Incoming::Frame(ready) if ready["event"] == "ready" => Some((link, ready["data"].clone())),
-                _ => None,
+                Incoming::Frame(ready) if ready["event"] == "ready" => Ok((link, ready["data"].clone())),
+                Incoming::Frame(other) => Err(format!("hello answered with {other}")),
+                Incoming::Closed(code) => Err(format!("closed with {code:?} after hello")),
             }
         };
-        timeout(STEP, opening).await.ok()?
+        timeout(STEP, opening).await.unwrap_or_else(|_| Err(format!("not open within {STEP:?}")))
+    }
+
+    /// The same while nothing is broken: it tries again, as clients do, until it is open. A first hello may take long on
+    /// a machine that has to read the programs from its disk.
+    pub async fn opens(door: SocketAddr, token: &str) -> Link {
+        let mut last = String::new();
+        let opened = wait::until(Instant::now() + wait::PATIENCE, async || {
+            Link::open(door, token, json!({})).await.map_err(|why| last = why).ok()
+        });
+        match opened.await {
+            Some((link, _)) => link,
+            None => panic!("waited in vain for a socket: {last}"),
+        }
     }
 
     /// Sends a frame; `None` if the connection is over.
@@ -85,7 +102,7 @@ impl Link {
                 }
             }
         };
-        let reply = timeout(crate::wait::PATIENCE, answered).await.expect(command);
+        let reply = timeout(wait::PATIENCE, answered).await.expect(command);
         assert!(reply.get("ok").is_some(), "{command} {data}: {reply}");
         reply["ok"].clone()
     }

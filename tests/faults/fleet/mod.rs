@@ -118,7 +118,7 @@ impl Fleet {
     }
 
     /// What the nodes have complained of, for a run that failed.
-    pub fn complaints(&self) -> String {
+    fn complaints(&self) -> String {
         let mut told = String::new();
         for node in &self.nodes {
             let log = std::fs::read_to_string(node.log()).unwrap_or_default();
@@ -129,9 +129,14 @@ impl Fleet {
         }
         told
     }
+}
 
-    /// Keeps the logs; tells where they are.
-    pub fn keep(self) -> std::path::PathBuf {
-        self.folder.keep()
+impl Drop for Fleet {
+    /// Whatever failed, what the nodes said of it is told.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.folder.disable_cleanup(true);
+            eprintln!("{}logs: {}", self.complaints(), self.folder.path().display());
+        }
     }
 }

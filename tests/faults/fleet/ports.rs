@@ -1,15 +1,20 @@
 //! Free ports, and whether somebody answers there.
 //! Never one that the system gives to outgoing connections: it would be taken while its server is away.
 
+use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpListener};
+use std::sync::Mutex;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A port of this machine that nobody uses.
+/// A port of this machine that nobody uses, and that was not given before: its server may not have come yet.
 pub fn free() -> SocketAddr {
-    let ports = std::iter::repeat_with(|| SocketAddr::from(([127, 0, 0, 1], fastrand::u16(20_000..30_000))));
-    ports.take(1000).find(|address| TcpListener::bind(address).is_ok()).expect("a free port")
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    let mut given = GIVEN.lock().unwrap();
+    let ports = std::iter::repeat_with(|| fastrand::u16(20_000..30_000)).take(1000);
+    let mut free = ports.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok() && given.insert(*port));
+    SocketAddr::from(([127, 0, 0, 1], free.next().expect("a free port")))
 }
 
 /// The answer to a plain GET, head and body, if there is one.
