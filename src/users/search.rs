@@ -6,7 +6,7 @@ use actors::protocol::{Outcome, Refusal, check, view};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entities::{Db, UserId, user};
-use sea_orm::{ColumnTrait, DbErr, ExprTrait, QueryFilter, QuerySelect};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, ExprTrait, QueryFilter, QuerySelect};
 use serde::{Deserialize, Serialize};
 
 /// Where a page ended. Usernames come first, then names; within each, in the order of its index.
@@ -20,7 +20,8 @@ enum After {
     Name(String, UserId),
 }
 
-/// A page of those whose username or display name begins with `q`, without regard to case.
+/// A page of those whose username or display name begins with `q`, without regard to case. It may come from a replica
+/// that is near, and be as old as that one is.
 ///
 /// # Errors
 /// `request.invalid` for a cursor that is not ours; a fault of the database.
@@ -32,15 +33,11 @@ pub async fn search(db: &Db, viewer: UserId, command: &SearchUsers) -> Outcome<v
         Some(cursor) => read(cursor).ok_or_else(|| Refusal::invalid("cursor", "must be one that a page gave"))?,
     };
     // One more than asked tells whether there is a next page.
-    let mut rows = match &after {
-        After::Username(after) => by_username(db, &prefix, after, limit + 1).await?,
-        After::Name(..) => Vec::new(),
+    let aside = db.read_aside(async |moment| found(moment, &prefix, &after, limit + 1).await).await;
+    let (mut rows, usernames) = match aside {
+        Some(found) => found,
+        None => found(db.read(), &prefix, &after, limit + 1).await?,
     };
-    let usernames = rows.len();
-    let missing = limit + 1 - usernames as u64;
-    if missing > 0 {
-        rows.extend(by_name(db, &prefix, &after, missing).await?);
-    }
     let more = rows.len() as u64 > limit;
     rows.truncate(limit as usize);
     let next = rows.last().filter(|_| more).map(|last| position(last, rows.len() <= usernames));
@@ -49,12 +46,41 @@ pub async fn search(db: &Db, viewer: UserId, command: &SearchUsers) -> Outcome<v
     Ok(view::Page { items, next_cursor })
 }
 
-async fn by_username(db: &Db, prefix: &str, after: &str, limit: u64) -> Result<Vec<user::Model>, DbErr> {
-    user::by_username_prefix(prefix).filter(user::COLUMN.username_key.gt(after)).limit(limit).all(db.read()).await
+/// The rows of a page, and how many of them were found by their username.
+async fn found(
+    on: &impl ConnectionTrait,
+    prefix: &str,
+    after: &After,
+    limit: u64,
+) -> Result<(Vec<user::Model>, usize), DbErr> {
+    let mut rows = match after {
+        After::Username(after) => by_username(on, prefix, after, limit).await?,
+        After::Name(..) => Vec::new(),
+    };
+    let usernames = rows.len();
+    let missing = limit - usernames as u64;
+    if missing > 0 {
+        rows.extend(by_name(on, prefix, after, missing).await?);
+    }
+    Ok((rows, usernames))
+}
+
+async fn by_username(
+    on: &impl ConnectionTrait,
+    prefix: &str,
+    after: &str,
+    limit: u64,
+) -> Result<Vec<user::Model>, DbErr> {
+    user::by_username_prefix(prefix).filter(user::COLUMN.username_key.gt(after)).limit(limit).all(on).await
 }
 
 /// Those by name; whoever was found by their username is not listed again.
-async fn by_name(db: &Db, prefix: &str, after: &After, limit: u64) -> Result<Vec<user::Model>, DbErr> {
+async fn by_name(
+    on: &impl ConnectionTrait,
+    prefix: &str,
+    after: &After,
+    limit: u64,
+) -> Result<Vec<user::Model>, DbErr> {
     let end = format!("{prefix}{}", char::MAX);
     let key = &user::COLUMN.username_key;
     let listed_before = key.gte(prefix).and(key.lt(end));
@@ -64,7 +90,7 @@ async fn by_name(db: &Db, prefix: &str, after: &After, limit: u64) -> Result<Vec
         let beyond = user::COLUMN.name_key.gt(name.as_str()).or(user::COLUMN.id.gt(*id));
         query = query.filter(user::COLUMN.name_key.gte(name.as_str())).filter(beyond);
     }
-    query.limit(limit).all(db.read()).await
+    query.limit(limit).all(on).await
 }
 
 fn position(last: &user::Model, by_username: bool) -> After {

@@ -250,8 +250,12 @@ async fn history_comes_from_a_replica_that_is_as_far() {
         replica.says("story", "SELECT pg_wal_replay_pause()::text").await;
         let paused = "SELECT pg_get_wal_replay_pause_state()";
         until("the replay to stand still", async || replica.says("story", paused).await == "paused").await;
-        server.runs("story", &["UPDATE messages SET text = 'as it is here', changed = true"]).await;
+        let renames = "UPDATE users SET display_name = 'Bob as he is here' WHERE name_key = 'bob'";
+        server.runs("story", &["UPDATE messages SET text = 'as it is here', changed = true", renames]).await;
         assert_eq!(ann.history(pair).await.ok()["items"][0]["text"], "as it was said");
+        let found =
+            async || ann.calls("users.search", json!({ "q": "bob" })).await.ok()["items"][0]["displayName"].take();
+        assert_eq!(found().await, "bob");
         let changes = ann.calls("messages.changes", json!({ "conversationId": pair, "afterRev": 0 })).await.ok();
         let texts: Vec<&Value> = changes["items"].as_array().unwrap().iter().map(|item| &item["text"]).collect();
         assert!(texts.contains(&&json!("as it is here")), "{changes}");
@@ -275,6 +279,7 @@ async fn history_comes_from_a_replica_that_is_as_far() {
         until("health to be well", async || complaint(&node, "messages").await.is_empty()).await;
         let before = pages().await;
         assert_eq!(ann.history(pair).await.ok()["items"][0]["text"], "as it is here");
+        assert_eq!(found().await, "Bob as he is here");
         assert!(pages().await > before);
         // One that is away is passed over, and nobody notices.
         replica.goes_down();
