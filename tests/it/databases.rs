@@ -4,21 +4,8 @@ use crate::support::process::runs;
 use crate::support::server::{PASSWORD, Server};
 use crate::support::speech::Request;
 use crate::support::*;
-use actors::clock::{Clock, SystemClock};
 use entities::{Db, Options};
 use sea_orm::ConnectionTrait;
-use std::sync::Arc;
-
-/// Asks again and again until it is so.
-async fn until<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-    let asking = async {
-        while !is_so().await {
-            clock.sleep(millis(20)).await;
-        }
-    };
-    within(asking, what).await;
-}
 
 /// What is wrong with a service, as everybody may know.
 async fn complaint(node: &Node, service: &str) -> String {

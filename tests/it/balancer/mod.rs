@@ -6,7 +6,7 @@ mod crew;
 use crate::support::haproxy::Balancer;
 use crate::support::*;
 use actix_web::http::Method;
-use crew::{Crew, Stream, devices, has_all};
+use crew::{Crew, Device, Stream, devices, has_all};
 
 /// Tells a story where both PostgreSQL and HAProxy are there.
 async fn told<S: Future<Output = ()>>(story: impl FnOnce(Stage) -> S) {
@@ -19,10 +19,14 @@ async fn told<S: Future<Output = ()>>(story: impl FnOnce(Stage) -> S) {
 
 const NAMES: [&str; 8] = ["ann", "bob", "cid", "dan", "eve", "fay", "gil", "hal"];
 
-/// A group of all these people.
-async fn group_of(people: &[Person]) -> ConversationId {
+/// All of them in a group, each with a device at the node where they belong.
+async fn gathered(stage: &Stage) -> (Crew, [Person; 8], ConversationId, Vec<Device>) {
+    let crew = Crew::starts(stage).await;
+    let people = crew.people(NAMES).await;
     let others: Vec<&Person> = people[1..].iter().collect();
-    people[0].creates_group("tea", &others).await
+    let group = people[0].creates_group("tea", &others).await;
+    let devices = devices(&crew, &people, group).await;
+    (crew, people, group, devices)
 }
 
 #[actix_web::test]
@@ -98,10 +102,7 @@ async fn a_browser_stays_at_its_node() {
 #[actix_web::test]
 async fn a_node_that_goes_away_gets_nothing_new_and_nobody_notices() {
     told(async |stage| {
-        let crew = Crew::starts(&stage).await;
-        let people = crew.people(NAMES).await;
-        let group = group_of(&people).await;
-        let mut devices = devices(&crew, &people, group).await;
+        let (crew, people, group, mut devices) = gathered(&stage).await;
         let stream = Stream::begins(&people, group);
         stream.goes_on_for(50).await;
 
@@ -138,10 +139,7 @@ async fn a_node_that_goes_away_gets_nothing_new_and_nobody_notices() {
 #[actix_web::test]
 async fn a_killed_node_is_passed_over() {
     told(async |stage| {
-        let crew = Crew::starts(&stage).await;
-        let people = crew.people(NAMES).await;
-        let group = group_of(&people).await;
-        let mut devices = devices(&crew, &people, group).await;
+        let (crew, people, group, mut devices) = gathered(&stage).await;
         let home = devices[0].home;
         // Only what may be asked twice: whether a POST was done that died with its node, nobody can know.
         let stream = Stream::reads(&people, group);
@@ -172,10 +170,7 @@ async fn a_killed_node_is_passed_over() {
 #[actix_web::test]
 async fn a_reload_keeps_open_sockets_and_loses_no_request() {
     told(async |stage| {
-        let crew = Crew::starts(&stage).await;
-        let people = crew.people(NAMES).await;
-        let group = group_of(&people).await;
-        let mut devices = devices(&crew, &people, group).await;
+        let (crew, people, group, mut devices) = gathered(&stage).await;
         let stream = Stream::begins(&people, group);
         for _ in 0..3 {
             stream.goes_on_for(30).await;

@@ -60,6 +60,23 @@ pub const fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
+/// The two tests of a `story` in whose module it stands.
+macro_rules! told_on_both {
+    () => {
+        #[actix_web::test]
+        async fn on_sqlite() {
+            Stage::on_sqlite().await.play(story).await;
+        }
+
+        #[actix_web::test]
+        async fn on_postgres() {
+            if let Some(stage) = Stage::on_postgres().await {
+                stage.play(story).await;
+            }
+        }
+    };
+}
+
 /// A story that is told twice: on SQLite and on PostgreSQL.
 macro_rules! stories {
     ($($(#[$about:meta])* async fn $name:ident($stage:ident: Stage) $story:block)+) => {$(
@@ -70,17 +87,7 @@ macro_rules! stories {
 
             async fn story($stage: Stage) $story
 
-            #[actix_web::test]
-            async fn on_sqlite() {
-                Stage::on_sqlite().await.play(story).await;
-            }
-
-            #[actix_web::test]
-            async fn on_postgres() {
-                if let Some(stage) = Stage::on_postgres().await {
-                    stage.play(story).await;
-                }
-            }
+            told_on_both!();
         }
     )+};
 }
@@ -95,17 +102,7 @@ macro_rules! fleet_stories {
 
             async fn story($stage: Stage) $story
 
-            #[actix_web::test]
-            async fn on_sqlite() {
-                Stage::on_sqlite().await.play(story).await;
-            }
-
-            #[actix_web::test]
-            async fn on_postgres() {
-                if let Some(stage) = Stage::on_postgres().await {
-                    stage.play(story).await;
-                }
-            }
+            told_on_both!();
 
             #[actix_web::test]
             async fn over_redis() {

@@ -1,16 +1,13 @@
 //! A PostgreSQL server of a story's own, which it may restart, pause, fill, or copy to a replica.
 //! Never the one that all stories share.
 
-use super::within;
-use actors::clock::{Clock, SystemClock};
+use super::until;
 use entities::{Db, Options};
 use sea_orm::ConnectionTrait;
 use std::cell::RefCell;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
-use std::time::Duration;
 use tempfile::TempDir;
 
 /// Names the folder of PostgreSQL's programs. `tests/run` sets it.
@@ -106,13 +103,10 @@ impl Server {
     pub async fn goes_up(&self) {
         let port = self.port.to_string();
         *self.process.borrow_mut() = Some(self.command("postgres").args(["-D", "data", "-p", &port]).spawn().unwrap());
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let answering = async {
-            while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() || !self.answers().await {
-                clock.sleep(Duration::from_millis(20)).await;
-            }
-        };
-        within(answering, "the server to answer").await;
+        until("the server to answer", async || {
+            std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() && self.answers().await
+        })
+        .await;
     }
 
     async fn answers(&self) -> bool {
