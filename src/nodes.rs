@@ -59,8 +59,8 @@ impl Listed {
     fn new(row: node::Model, now: Timestamp) -> Listed {
         let lease = match row {
             _ if row.stopped => Lease::Stopped,
-            _ if row.lease_until < now => Lease::Ended,
-            _ => Lease::Alive,
+            _ if row.is_alive(now) => Lease::Alive,
+            _ => Lease::Ended,
         };
         Listed {
             id: row.id,

@@ -14,7 +14,6 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// How often one transaction may still be tried again.
 pub struct Retries<'a> {
-    db: &'a Db,
     clock: &'a dyn Clock,
     left: u32,
     until: Timestamp,
@@ -23,15 +22,15 @@ pub struct Retries<'a> {
 
 impl<'a> Retries<'a> {
     /// As often and, from now on, as long as the database's settings say.
-    pub fn new(db: &'a Db, clock: &'a dyn Clock) -> Retries<'a> {
+    pub fn new(db: &Db, clock: &'a dyn Clock) -> Retries<'a> {
         let (left, within) = db.retries();
-        Retries { db, clock, left, until: clock.now().plus(within), pause: FIRST_PAUSE }
+        Retries { clock, left, until: clock.now().plus(within), pause: FIRST_PAUSE }
     }
 
-    /// Learns from the error of a transaction that was rolled back. If it may pass, waits a while, which varies so that
-    /// those who met do not meet again, and tells that it may be tried again.
+    /// Of a transaction that was rolled back: if its error may pass, waits a while, which varies so that those who met
+    /// do not meet again, and tells that it may be tried again.
     pub async fn again(&mut self, error: &DbErr) -> bool {
-        if !self.db.note(error).is_passing() || self.left == 0 || self.clock.now() >= self.until {
+        if !Trouble::of(error).is_passing() || self.left == 0 || self.clock.now() >= self.until {
             return false;
         }
         self.left -= 1;
@@ -60,17 +59,15 @@ pub async fn commit(db: &Db, transaction: DatabaseTransaction) -> Result<(), Fai
             db.wrote();
             Ok(())
         }
-        Err(error) if db.note(&error).denies_commit() => Err(Failed::RolledBack(error)),
+        Err(error) if Trouble::of(&error).denies_commit() => Err(Failed::RolledBack(error)),
         Err(error) => Err(Failed::Unknown(error)),
     }
 }
 
 /// Rolls back after `error`. Where that fails too the transaction is gone with its connection: COMMIT was never sent.
 pub async fn roll_back(db: &Db, transaction: DatabaseTransaction, error: DbErr) -> Failed {
-    if db.note(&error) != Trouble::Lost
-        && let Err(lost) = db.heard(transaction.rollback()).await
-    {
-        db.note(&lost);
+    if Trouble::of(&error) != Trouble::Lost {
+        let _ = db.heard(transaction.rollback()).await;
     }
     Failed::RolledBack(error)
 }
@@ -109,21 +106,20 @@ enum Ended {
 
 async fn attempt<T>(db: &Db, work: &mut impl AsyncFnMut(&DatabaseTransaction) -> Outcome<T>) -> Result<T, Ended> {
     let transaction = db.begin_write().await.map_err(|error| Ended::Failed(Failed::RolledBack(error)))?;
-    let worked = db.heard(async { Ok(work(&transaction).await) }).await.unwrap_or_else(|silent| Err(silent.into()));
-    match worked {
-        Ok(done) => commit(db, transaction).await.map_err(Ended::Failed).map(|()| done),
-        Err(Error::Fault(fault)) => match fault.database() {
-            Ok(error) => Err(Ended::Failed(roll_back(db, transaction, error).await)),
-            Err(fault) => Err(refused(db, transaction, fault.into()).await),
-        },
-        Err(error) => Err(refused(db, transaction, error).await),
-    }
-}
-
-async fn refused(db: &Db, transaction: DatabaseTransaction, error: Error) -> Ended {
-    match db.heard(transaction.rollback()).await {
-        Ok(()) => Ended::Refused(error),
-        Err(lost) => Ended::Failed(Failed::RolledBack(lost)),
+    let working = async {
+        match work(&transaction).await {
+            Err(Error::Fault(fault)) => fault.database().map_or_else(|fault| Ok(Err(fault.into())), Err),
+            outcome => Ok(outcome),
+        }
+    };
+    match db.heard(working).await {
+        Ok(Ok(done)) => commit(db, transaction).await.map_err(Ended::Failed).map(|()| done),
+        Ok(Err(error)) => {
+            // Where it cannot be rolled back it is gone with its connection.
+            let _ = db.heard(transaction.rollback()).await;
+            Err(Ended::Refused(error))
+        }
+        Err(error) => Err(Ended::Failed(roll_back(db, transaction, error).await)),
     }
 }
 

@@ -55,6 +55,15 @@ impl Backend {
         }
     }
 
+    /// The one that a URL names, if it names one.
+    pub fn of_url(url: &str) -> Option<Self> {
+        match url.split_once("://")?.0 {
+            "sqlite" => Some(Self::Sqlite),
+            "postgres" | "postgresql" => Some(Self::Postgres),
+            _ => None,
+        }
+    }
+
     /// A statement in this database's words, for what SeaORM cannot say.
     pub fn statement(self, sql: impl Into<String>, values: impl IntoIterator<Item = sea_orm::Value>) -> Statement {
         Statement::from_sql_and_values(self.into(), sql, values)
@@ -99,17 +108,16 @@ impl Db {
     /// # Errors
     /// If the URL names neither database, nobody answers there, or who answers cannot be a node's database.
     pub async fn open(options: &Options) -> Result<Self, Refusal> {
-        if let Some(path) = options.url.strip_prefix("sqlite://") {
-            Self::open_sqlite(options, Path::new(path)).await
-        } else if options.url.starts_with("postgres://") || options.url.starts_with("postgresql://") {
-            Self::open_postgres(options).await
-        } else {
-            Err(Refusal::new("it must begin with sqlite:// or postgres://"))
+        match Backend::of_url(&options.url) {
+            Some(Backend::Sqlite) => Self::open_sqlite(options).await,
+            Some(Backend::Postgres) => Self::open_postgres(options).await,
+            None => Err(Refusal::new("it must begin with sqlite:// or postgres://")),
         }
     }
 
-    async fn open_sqlite(options: &Options, path: &Path) -> Result<Self, Refusal> {
-        let file = sqlite::open(options, path).await?;
+    async fn open_sqlite(options: &Options) -> Result<Self, Refusal> {
+        let path = options.url.strip_prefix("sqlite://").unwrap_or_default();
+        let file = sqlite::open(options, Path::new(path)).await?;
         let signs = Arc::new(Signs::new());
         Ok(Self {
             write: file.write.into(),
@@ -181,6 +189,21 @@ impl Db {
         self.begin(&self.write, options).await
     }
 
+    /// Reads all of one moment; where the connection was found dead, once more on another one.
+    pub async fn read_at_once<T>(
+        &self,
+        read: impl AsyncFn(&DatabaseTransaction) -> Result<T, DbErr>,
+    ) -> Result<T, DbErr> {
+        let reading = async || {
+            let moment = self.begin_read().await?;
+            read(&moment).await
+        };
+        match self.heard(reading()).await {
+            Err(error) if self.is_lost(&error) => self.heard(reading()).await,
+            done => done,
+        }
+    }
+
     /// A transaction whose reads all see one and the same moment.
     pub async fn begin_read(&self) -> Result<DatabaseTransaction, DbErr> {
         self.begin(&self.read.connection, || reading(self.backend)).await
@@ -203,25 +226,31 @@ impl Db {
         options: impl Fn() -> TransactionOptions,
     ) -> Result<DatabaseTransaction, DbErr> {
         match self.heard(connection.begin_with_options(options())).await {
-            Err(error) if self.backend == Backend::Postgres && self.note(&error) == Trouble::Lost => {
-                self.heard(connection.begin_with_options(options())).await
-            }
+            Err(error) if self.is_lost(&error) => self.heard(connection.begin_with_options(options())).await,
             begun => begun,
         }
     }
 
-    /// Awaits what the database answers, but not for ever: a server that has vanished from the network does not say
-    /// so. Whoever gives up drops the connection too.
-    pub async fn heard<T>(&self, answer: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
-        match self.shared.patience {
-            Some(patience) => reader::heard(patience, answer).await,
-            None => answer.await,
-        }
+    /// Whether a server's connection was found dead.
+    fn is_lost(&self, error: &DbErr) -> bool {
+        self.backend == Backend::Postgres && Trouble::of(error) == Trouble::Lost
     }
 
-    /// Learns from an error that a write met; gives what it means.
-    pub fn note(&self, error: &DbErr) -> Trouble {
-        self.shared.signs.note(error)
+    /// Awaits what the database answers, but not for ever: a server that has vanished from the network does not say
+    /// so. Learns from an error: a connection that was given up is not used again.
+    pub async fn heard<T>(&self, answer: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+        let answered = match self.shared.patience {
+            Some(patience) => reader::heard(patience, answer).await,
+            None => answer.await,
+        };
+        answered.inspect_err(|error| {
+            self.shared.signs.note(error);
+        })
+    }
+
+    /// Learns that somebody gave up waiting: no connection that exists by now is used again.
+    pub fn was_silent(&self) {
+        self.shared.signs.distrust();
     }
 
     /// Learns that a write was committed.

@@ -2,6 +2,7 @@
 //!
 //! Never here: who may judge that a node has ended.
 
+use crate::Timestamp;
 use crate::time::UnixTimestamp;
 use sea_orm::QueryOrder;
 use sea_orm::entity::prelude::*;
@@ -45,6 +46,13 @@ pub struct Model {
 }
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    /// Whether its lease lasts, and it did not end in order.
+    pub fn is_alive(&self, now: Timestamp) -> bool {
+        !self.stopped && self.lease_until >= now
+    }
+}
 
 /// The node of this name.
 pub fn by_id(id: &str) -> Select<Entity> {

@@ -174,7 +174,7 @@ impl Otp {
     }
 
     async fn why_not(&self, id: &[u8], purpose: OtpPurpose, now: Timestamp) -> Outcome<ErrorCode> {
-        let row = otp_verification::by_id(id).one(self.db.write()).await?;
+        let row = otp_verification::by_id(id).one(self.db.read()).await?;
         let open = row.filter(|row| row.purpose == name(purpose) && row.consumed_at.is_none() && row.expires_at > now);
         Ok(if open.is_some() { ErrorCode::AuthOtpExhausted } else { ErrorCode::AuthOtpExpired })
     }

@@ -83,6 +83,28 @@ link_stories! {
         is_linked(&joined, "up").await;
     }
 
+    async fn what_a_last_node_could_not_clear_away_the_next_one_does(stage: Stage, redis: &RedisServer) {
+        let short = |config: &mut Config| {
+            config.cluster.lease = secs(2);
+            config.presence.grace = secs(1);
+        };
+        let first = Node::in_real_time(&stage, short).await;
+        let [ann, bob] = first.people(["ann", "bob"]).await;
+        ann.meets(&bob).await;
+        let _bobs = bob.connects().await;
+        is_shown(&ann, &bob, "online").await;
+        redis.pauses();
+        is_linked(&first, "degraded").await;
+        first.stop().await;
+        redis.goes_on();
+        let next = Node::in_real_time(&stage, short).await;
+        let ann = ann.at(&next);
+        is_shown(&ann, &bob, "offline").await;
+        let asked = json!({ "userIds": [bob.id] });
+        let is_told = async || ann.calls("presence.get", asked.clone()).await.ok()["items"][0]["lastSeenAt"].is_string();
+        until("when bob was seen last to be known", is_told).await;
+    }
+
     async fn a_node_without_redis_comes_up_and_waits(stage: Stage, redis: &RedisServer) {
         redis.dies();
         let node = Node::in_real_time(&stage, with_operations).await;

@@ -143,9 +143,8 @@ impl Conversations {
                 return Ok(page);
             }
         }
-        let moment = self.db.begin_read().await?;
-        let page = self.page(&moment, user, &command, limit).await?;
-        page.ok_or_else(|| ErrorCode::ConversationNotFound.into())
+        let page = self.db.read_at_once(async |moment| self.page(moment, user, &command, limit).await);
+        page.await?.ok_or_else(|| ErrorCode::ConversationNotFound.into())
     }
 
     /// A page of history, the rights to it and its numbers, all of one moment; none to whoever is no member then.

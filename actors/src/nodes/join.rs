@@ -45,7 +45,7 @@ impl Nodes {
                 }
                 continue;
             };
-            if other.stopped || other.lease_until < now {
+            if !other.is_alive(now) {
                 row.incarnation = row.incarnation.max(other.incarnation + 1);
                 if rows::take_over(db, &other, &row).await? {
                     return Ok(Keeper::new(self.clone(), row, Some(other.renewed_at)));

@@ -101,6 +101,11 @@ impl Nodes {
         self.0.poked.notify_one();
     }
 
+    /// Whether this node is going away.
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::Relaxed)
+    }
+
     /// Whether other nodes live on this database that nothing joins to this one.
     pub fn is_apart(&self) -> bool {
         self.0.apart.load(Ordering::Relaxed)
@@ -171,9 +176,10 @@ impl Keeper {
         if let Some(renewed_at) = self.former.take() {
             self.bury_former(renewed_at);
         }
-        let (clock, lease) = (self.parts().clock.clone(), self.parts().limits.lease);
+        let Parts { db, clock, limits, .. } = self.parts().clone();
+        let lease = limits.lease;
         // One line when it goes wrong, and one when it is well again.
-        let (mut failing, database) = (false, self.parts().db.place());
+        let (mut failing, database) = (false, db.place());
         while !shared.left.load(Ordering::Relaxed) {
             let next = match select(pin!(guarded("the keeper of the lease", self.round())), clock.sleep(lease)).await {
                 Either::Left((Some(Ok(Some(next))), _)) => {
@@ -191,6 +197,7 @@ impl Keeper {
                     clock.now().plus(AGAIN.min(lease / 3))
                 }
                 Either::Right(_) => {
+                    db.was_silent();
                     if !std::mem::replace(&mut failing, true) {
                         tracing::warn!(database, "this node's lease could not be renewed in time; trying again");
                     }
@@ -240,7 +247,7 @@ impl Keeper {
             sockets: metrics.sockets.get(),
             rooms: metrics.rooms.get(),
             load: load.unwrap_or(self.row.load),
-            draining: self.nodes.0.draining.load(Ordering::Relaxed),
+            draining: self.nodes.is_draining(),
             renewed_at: now,
             lease_until: now.plus(parts.limits.lease),
             ..self.row.clone()
@@ -272,8 +279,7 @@ impl Keeper {
 
     /// Looks for nodes that this one does not hear, and says so once. One that ended before this one began is none.
     fn look_aside(&self, rows: &[node::Model], now: Timestamp) {
-        let is_alive =
-            |row: &node::Model| !row.stopped && row.lease_until > now && row.renewed_at > self.row.started_at;
+        let is_alive = |row: &node::Model| row.is_alive(now) && row.renewed_at > self.row.started_at;
         let is_strange = |row: &&node::Model| row.joined_by != self.row.joined_by && is_alive(row);
         // A file is one machine's, and its owner's affair.
         let other = rows.iter().find(is_strange).filter(|_| self.parts().db.backend() == Backend::Postgres);
@@ -309,13 +315,13 @@ impl Keeper {
         // A row that is not there any more, or another one of the same name, tells of an end; a new one of a start.
         let changed = self.seen.as_ref().is_some_and(|before| *before != seen);
         self.seen = Some(seen);
+        if newly || changed {
+            self.parts().entries.catch_up();
+        }
         for row in ended {
             if row.reaper_until.is_none_or(|until| until < now) {
                 self.reap(row, now).await?;
             }
-        }
-        if newly || changed {
-            self.parts().entries.catch_up();
         }
         Ok(next)
     }
@@ -335,7 +341,7 @@ impl Keeper {
             tracing::warn!(node, address, %last_heard, "a node has gone");
         }
         let reaper = self.row.id.clone();
-        tokio::spawn(async move {
+        actix_rt::spawn(async move {
             // Past its time another one goes on, with those who are left; of whom this one took it tells nevertheless.
             if !presences.bury(&row.id, row.renewed_at).await || clock.now() >= until {
                 return;
@@ -351,7 +357,7 @@ impl Keeper {
     fn bury_former(&self, renewed_at: Timestamp) {
         let Parts { clock, limits, presences, .. } = self.parts().clone();
         let id = self.row.id.clone();
-        tokio::spawn(async move {
+        actix_rt::spawn(async move {
             let users = presences.disown(&id).await;
             // Who has come already was among them, perhaps.
             presences.reclaim().await;
@@ -376,11 +382,11 @@ impl Nodes {
         let (now, incarnation) = (parts.clock.now(), self.0.incarnation.load(Ordering::Relaxed));
         let id = parts.entries.cluster().node().to_owned();
         let rows = rows::all(&parts.db).await?;
-        let others = rows.iter().any(|row| row.id != id && !row.stopped && row.lease_until > now);
+        let others = rows.iter().any(|row| row.id != id && row.is_alive(now));
         let mine = |row: &node::Model| row.id == id && row.incarnation == incarnation;
         let Some(mut row) = rows.into_iter().find(mine) else { return Ok(()) };
-        if !others {
-            parts.presences.bury(&id, now).await;
+        // While nobody can tell what it claims, somebody must find the row, and clear away.
+        if !others && parts.presences.bury(&id, now).await {
             return rows::remove(&parts.db, &row, None).await;
         }
         (row.stopped, row.draining, row.sockets) = (true, true, 0);

@@ -31,8 +31,7 @@ pub async fn insert(db: &Db, row: &node::Model) -> Result<bool, DbErr> {
 pub async fn take_over(db: &Db, seen: &node::Model, row: &node::Model) -> Result<bool, DbErr> {
     use sea_orm::ActiveModelTrait as _;
     let row = ActiveModel { reaper: Set(None), reaper_until: Set(None), ..row.clone().into_active_model().reset_all() };
-    let same = COLUMN.incarnation.eq(seen.incarnation).and(COLUMN.lease_until.eq(seen.lease_until));
-    let update = Entity::update_many().set(row).filter(COLUMN.id.eq(&*seen.id)).filter(same);
+    let update = Entity::update_many().set(row).filter(still(seen));
     Ok(update.exec(db.write()).await?.rows_affected > 0)
 }
 
@@ -63,18 +62,22 @@ pub async fn begin_reaping(
 ) -> Result<bool, DbErr> {
     let claimed =
         ActiveModel { reaper: Set(Some(reaper.to_owned())), reaper_until: Set(Some(until)), ..ActiveModel::default() };
-    let same = COLUMN.incarnation.eq(seen.incarnation).and(COLUMN.lease_until.eq(seen.lease_until));
     let free = COLUMN.reaper_until.is_null().or(COLUMN.reaper_until.lt(now));
-    let update = Entity::update_many().set(claimed).filter(COLUMN.id.eq(&*seen.id)).filter(same).filter(free);
+    let update = Entity::update_many().set(claimed).filter(still(seen)).filter(free);
     Ok(update.exec(db.write()).await?.rows_affected > 0)
 }
 
 /// Takes the row of a node away, after which nothing of it is left; unless it has come back, or another clears away.
 pub async fn remove(db: &Db, seen: &node::Model, reaper: Option<&str>) -> Result<(), DbErr> {
-    let same = COLUMN.incarnation.eq(seen.incarnation).and(COLUMN.lease_until.eq(seen.lease_until));
     let by = reaper.map_or(COLUMN.reaper.is_null(), |reaper| COLUMN.reaper.eq(reaper));
-    Entity::delete_many().filter(COLUMN.id.eq(&*seen.id)).filter(same).filter(by).exec(db.write()).await?;
+    db.heard(Entity::delete_many().filter(still(seen)).filter(by).exec(db.write())).await?;
     Ok(())
+}
+
+/// The row of a node, as it was seen.
+fn still(seen: &node::Model) -> sea_orm::Condition {
+    let same = COLUMN.incarnation.eq(seen.incarnation).and(COLUMN.lease_until.eq(seen.lease_until));
+    sea_orm::Condition::all().add(COLUMN.id.eq(&*seen.id)).add(same)
 }
 
 /// Learns how far the database's clock is ahead of this machine's. SQLite has this machine's.

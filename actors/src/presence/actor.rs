@@ -1,9 +1,9 @@
 //! The room that knows which devices of its users are connected to this node, and how they are shown.
 //! Never who may see it: that is decided when somebody begins to watch.
 
-use super::{Gone, ending, living, told};
+use super::{Gone, ending, shown_as, told};
 use crate::clock::Clock;
-use crate::cluster::{Claim, Claimed, most_present};
+use crate::cluster::{Claim, Claimed};
 use crate::entry::Entries;
 use crate::protocol::view::{Presence, Status};
 use crate::room::{Lease, Reply, Room};
@@ -134,7 +134,7 @@ impl PresenceActor {
 
     /// How somebody with these claims is shown.
     fn shown(&self, claims: Vec<Claim>) -> Option<Status> {
-        most_present(&living(claims, &self.deps.gone))
+        shown_as(claims, &self.deps.gone)
     }
 
     fn left(&mut self, user: UserId, session: SessionId, context: &mut Context<Self>) {
@@ -161,12 +161,12 @@ impl PresenceActor {
         let claimed = cluster.claim(user, session, None);
         let given_up = async move {
             let Claimed { before, after } = claimed.await;
-            let shown = |claims| most_present(&living(claims, &deps.gone));
+            let shown = |claims| shown_as(claims, &deps.gone);
             let (before, after) = (shown(before), shown(after));
             if after.is_some() {
                 return (before, after);
             }
-            if let Err(error) = ending::seen(&deps.db, &[user], left_at).await {
+            if let Err(error) = ending::seen(&deps.db, &*deps.clock, &[user], left_at).await {
                 tracing::warn!(%error, "when somebody was seen last could not be written");
             }
             // Again: they may have come back while that was written.

@@ -3,10 +3,12 @@
 
 use super::actor::Command;
 use super::{Presences, SHARDS, told};
+use crate::clock::Clock;
+use crate::protocol::Outcome;
 use crate::protocol::view::{Presence, Status};
+use crate::retry::transact;
 use crate::sql::{Table, select_in};
 use entities::{Backend, Db, Timestamp, UserId};
-use sea_orm::DbErr;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,7 +73,7 @@ impl Presences {
             let absent = |(user, status): (&UserId, &Option<Status>)| status.is_none().then_some(*user);
             let mut absent: Vec<UserId> = page.iter().zip(&shown_as).filter_map(absent).collect();
             absent.sort_unstable();
-            while let Err(error) = seen(&self.db, &absent, seen_at).await {
+            while let Err(error) = seen(&self.db, &*self.clock, &absent, seen_at).await {
                 tracing::warn!(%error, "when people were seen last could not be written");
                 self.clock.sleep(AGAIN).await;
             }
@@ -85,7 +87,7 @@ impl Presences {
 }
 
 /// Writes when these users, in the order of their ids, were seen last; who was seen later was.
-pub(super) async fn seen(db: &Db, users: &[UserId], at: Timestamp) -> Result<(), DbErr> {
+pub(super) async fn seen(db: &Db, clock: &dyn Clock, users: &[UserId], at: Timestamp) -> Outcome<()> {
     const CASTS: [&str; 2] = ["uuid", "bigint"];
     if users.is_empty() {
         return Ok(());
@@ -96,23 +98,15 @@ pub(super) async fn seen(db: &Db, users: &[UserId], at: Timestamp) -> Result<(),
              WHERE users.id = v.column1 AND (users.last_seen_at IS NULL OR users.last_seen_at < v.column2)"
         )
     };
-    let mut rows = Table::new(2);
-    users.iter().for_each(|user| rows.push([(*user).into(), at.into()]));
-    let written = async {
-        if users.len() == 1 {
-            return rows.update(db.write(), &CASTS, update).await;
-        }
-        let transaction = db.begin_write().await?;
+    transact(db, clock, async |transaction| {
         if db.backend() == Backend::Postgres {
             // All who lock several users do so in this order.
             let lock = |list: &str| format!("SELECT id FROM users WHERE id IN ({list}) ORDER BY id FOR NO KEY UPDATE");
-            select_in(&transaction, users, "uuid", lock).await?;
+            select_in(transaction, users, "uuid", lock).await?;
         }
-        rows.update(&transaction, &CASTS, update).await?;
-        transaction.commit().await
-    };
-    db.heard(written).await.inspect_err(|error| {
-        // A connection that was given up is not used again.
-        db.note(error);
+        let mut rows = Table::new(2);
+        users.iter().for_each(|user| rows.push([(*user).into(), at.into()]));
+        Ok(rows.update(transaction, &CASTS, update).await?)
     })
+    .await
 }

@@ -42,7 +42,9 @@ impl Reader {
             answered => return answered,
         };
         tracing::debug!(%error, "a read met a dead connection; asking on another one");
-        heard(patience, ask(&self.connection, again)).await
+        heard(patience, ask(&self.connection, again)).await.inspect_err(|error| {
+            self.signs.note(error);
+        })
     }
 }
 
