@@ -83,11 +83,8 @@ impl Review {
         if watches.is_empty() {
             return Ok(());
         }
-        let listed = self.clock.now().minus(self.limits.outbox_keep) < since;
-        if listed {
-            let left = read::left_since(&self.db, since).await?;
-            watches.retain(|(watcher, watched)| left.contains(watcher) || left.contains(watched));
-        }
+        let left = read::left_since(self.db.read(), since).await?;
+        watches.retain(|(watcher, watched)| left.contains(watcher) || left.contains(watched));
         let watches: Vec<(UserId, UserId)> = watches.into_iter().collect();
         for page in watches.chunks(PAGE) {
             let acquainted = read::acquainted_pairs(&self.db, page).await?;
@@ -118,21 +115,16 @@ pub(crate) async fn show(
             continue;
         }
         let Some(statuses) = presences.statuses(&watched).await else { return Ok(()) };
-        let now = statuses.into_iter().map(|status| status.unwrap_or(Status::Offline));
-        let wrong: Vec<(UserId, Option<Status>)> = before
-            .into_iter()
-            .zip(now)
-            .filter(|((_, before), now)| *before != Some(*now) && (settled || *now != Status::Offline))
-            .map(|(before, _)| before)
-            .collect();
-        // Looked at again: with those who are absent comes when they were seen last.
+        let is_wrong = |before: Option<Status>, now: Option<Status>| {
+            let now = now.unwrap_or(Status::Offline);
+            before != Some(now) && (settled || now != Status::Offline)
+        };
+        let wrong = before.into_iter().zip(statuses).filter(|((_, before), now)| is_wrong(*before, *now));
+        let (wrong, statuses): (Vec<_>, Vec<_>) = wrong.unzip();
         let users: Vec<UserId> = wrong.iter().map(|(user, _)| *user).collect();
-        let Some(found) = presences.look_everywhere(&users).await? else { return Ok(()) };
-        for ((_, before), presence) in wrong.iter().zip(found) {
-            if *before != Some(presence.status) && (settled || presence.status != Status::Offline) {
-                entries.metrics().mended.inc();
-                entries.correct(*before, &presence);
-            }
+        for ((_, before), presence) in wrong.iter().zip(presences.describe(&users, statuses).await?) {
+            entries.metrics().mended.inc();
+            entries.correct(*before, &presence);
         }
     }
     Ok(())

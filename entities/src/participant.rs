@@ -74,6 +74,8 @@ pub struct Model {
     pub user_rev: i64,
     /// When this span began.
     pub joined_at: UnixTimestamp,
+    /// When it ended; none while it lasts.
+    pub left_at: Option<UnixTimestamp>,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

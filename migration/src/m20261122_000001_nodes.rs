@@ -1,4 +1,4 @@
-//! The nodes and their leases; and for those who did not hear of it, which sessions ended and who left what.
+//! The nodes and their leases; and for those who did not hear of it, which sessions ended and who left something.
 //!
 //! Never edited once shipped.
 
@@ -16,7 +16,7 @@ impl MigrationTrait for Migration {
     }
 }
 
-const DEFINITIONS: [&str; 3] = [
+const DEFINITIONS: [&str; 4] = [
     "CREATE TABLE nodes (
         id TEXT NOT NULL PRIMARY KEY,
         incarnation BIGINT NOT NULL,
@@ -35,5 +35,6 @@ const DEFINITIONS: [&str; 3] = [
         reaper_until BIGINT
     ) {rewritten}",
     "CREATE INDEX sessions_revoked_at ON sessions (revoked_at) WHERE revoked_at IS NOT NULL",
-    "CREATE INDEX participants_left ON participants (conversation_id, rev) WHERE until_rev IS NOT NULL",
+    "ALTER TABLE participants ADD COLUMN left_at BIGINT",
+    "CREATE INDEX participants_left_at ON participants (left_at) WHERE left_at IS NOT NULL",
 ];

@@ -271,6 +271,7 @@ async fn conversations_are_kept(db: &Db) -> Outcome {
             rev: 2,
             user_rev: 3,
             joined_at: at(1),
+            left_at: Some(at(2)),
         }
     );
     assert!(participant::of(conversation(1), user(2)).one(db.read()).await?.is_some());

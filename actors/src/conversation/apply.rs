@@ -409,6 +409,7 @@ impl Work {
                 rev,
                 user_rev,
                 joined_at: self.now,
+                left_at: None,
             };
             self.put(row, "participant.added");
         }
@@ -430,7 +431,8 @@ impl Work {
         if let Some(owners) = self.owners.get_mut(&conversation) {
             owners.remove(&user);
         }
-        self.put(participant::Model { until_rev: Some(rev), rev, user_rev, ..row }, "participant.removed");
+        let left_at = Some(self.now);
+        self.put(participant::Model { until_rev: Some(rev), rev, user_rev, left_at, ..row }, "participant.removed");
         Ok(Done::Changed)
     }
 

@@ -126,7 +126,7 @@ impl Conversations {
                 Refusal { field: Some("participantIds".into()), ..Refusal::new(ErrorCode::UserNotFound) }.into()
             );
         }
-        let mut rows = Table::new(12);
+        let mut rows = Table::new(13);
         for (at, (member, user_rev)) in user_revs.into_iter().enumerate() {
             let rev = 2 + at as i64;
             let role = if group && member == user { Role::Owner } else { Role::Member };
@@ -143,6 +143,7 @@ impl Conversations {
                 rev,
                 user_rev,
                 joined_at: now,
+                left_at: None,
             }));
         }
         insert_participants(transaction, rows).await?;

@@ -3,7 +3,7 @@
 
 use super::read::{self, Counters, Span};
 use crate::sql::Table;
-use entities::{Backend, ConversationId, Db, MessageId, Options, UserId};
+use entities::{Backend, ConversationId, Db, MessageId, Options, Timestamp, UserId};
 use parking_lot::Mutex;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, ExecResult, QueryResult, Statement};
 use uuid::Uuid;
@@ -73,7 +73,7 @@ async fn fill(db: &Db) {
             user("c")
         ),
         format!(
-            "{numbers} INSERT INTO participants SELECT {conversation}, {}, 'member', s, NULL, 1, 290, 290, {no}, s, c, 0 \
+            "{numbers} INSERT INTO participants SELECT {conversation}, {}, 'member', s, NULL, 1, 290, 290, {no}, s, c, 0, NULL \
              FROM c, s WHERE s <= 3",
             user("c % 40 + s")
         ),
@@ -157,6 +157,7 @@ async fn every_read_finds_its_rows_by_an_index(db: &Db) {
     let heads = read::heads(&recorder, pairs()).await.unwrap();
     assert_eq!(heads[&(user, tea)].0.unread, 10);
     read::ended(&recorder, pairs()).await.unwrap();
+    read::left_since(&recorder, Timestamp::from_millis(1)).await.unwrap();
     let own = read::user_items(&recorder, &[(user, 0)], Some(51)).await.unwrap();
     assert!(!own[&user].1.is_empty());
     let message = MessageId::from_uuid(id(2, 1010));

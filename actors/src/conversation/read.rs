@@ -11,8 +11,8 @@ use entities::{
     participant, user,
 };
 use sea_orm::{
-    ActiveEnum, ColumnTrait, ConnectionTrait, DbErr, FromQueryResult, QueryFilter, QueryOrder, QueryResult,
-    QuerySelect, Value,
+    ActiveEnum, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
+    QueryResult, QuerySelect, Value,
 };
 use std::collections::{HashMap, HashSet};
 
@@ -549,15 +549,14 @@ pub async fn acquainted_pairs(db: &Db, pairs: &[(UserId, UserId)]) -> Result<Has
     rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
 }
 
-/// Who has left a conversation since then, or was removed from one, as far back as committed changes stay listed.
-pub async fn left_since(db: &Db, since: Timestamp) -> Result<HashSet<UserId>, DbErr> {
-    let sql = format!(
-        "SELECT DISTINCT p.user_id FROM outbox AS o JOIN participants AS p ON p.conversation_id = o.conversation_id \
-         AND p.rev >= o.from_rev AND p.rev <= o.rev WHERE o.created_at >= {} AND p.until_rev IS NOT NULL",
-        parameter(db.backend(), 1, "bigint")
-    );
-    let rows = db.read().query_all_raw(db.backend().statement(sql, [since.into()])).await?;
-    rows.iter().map(|row| row.try_get_by_index(0)).collect()
+/// Who has left a conversation since then, or was removed from one.
+pub async fn left_since(connection: &impl ConnectionTrait, since: Timestamp) -> Result<HashSet<UserId>, DbErr> {
+    let left = participant::Entity::find()
+        .select_only()
+        .column(participant::Column::UserId)
+        .distinct()
+        .filter(participant::COLUMN.left_at.gte(since));
+    Ok(left.into_tuple().all(connection).await?.into_iter().collect())
 }
 
 // --- for sockets that say hello
@@ -642,13 +641,12 @@ pub async fn ended(
     connection: &impl ConnectionTrait,
     pairs: Table,
 ) -> Result<HashMap<(UserId, ConversationId), i64>, DbErr> {
-    // With its `+` the condition is none for `participants_left`: they are found by their key, not among all who ever left.
     let rows = pairs
         .select(connection, &["uuid", "uuid"], |values| {
             format!(
                 "SELECT p.user_id, p.conversation_id, p.until_rev FROM (VALUES {values}) AS k \
                  JOIN participants AS p ON p.user_id = k.column1 AND p.conversation_id = k.column2 \
-                 AND +p.until_rev IS NOT NULL"
+                 AND p.until_rev IS NOT NULL"
             )
         })
         .await?;

@@ -136,20 +136,16 @@ impl Presences {
         self.describe(users, self.shown(found.claims)).await
     }
 
-    /// The same, but nothing while nobody can tell.
-    pub(crate) async fn look_everywhere(&self, users: &[UserId]) -> Result<Option<Vec<Presence>>, DbErr> {
-        match self.statuses(users).await {
-            Some(statuses) => self.describe(users, statuses).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
     fn shown(&self, claims: Vec<Vec<Claim>>) -> Vec<Option<Status>> {
-        claims.into_iter().map(|claims| most_present(&living(claims, &self.gone))).collect()
+        claims.into_iter().map(|claims| shown_as(claims, &self.gone)).collect()
     }
 
     /// With when those who are absent were seen last.
-    async fn describe(&self, users: &[UserId], statuses: Vec<Option<Status>>) -> Result<Vec<Presence>, DbErr> {
+    pub(crate) async fn describe(
+        &self,
+        users: &[UserId],
+        statuses: Vec<Option<Status>>,
+    ) -> Result<Vec<Presence>, DbErr> {
         let absent: Vec<UserId> =
             users.iter().zip(&statuses).filter(|(_, status)| status.is_none()).map(|(user, _)| *user).collect();
         let mut seen: HashMap<UserId, Option<Timestamp>> = HashMap::new();
@@ -170,9 +166,9 @@ impl Presences {
     }
 }
 
-/// Without what nodes claim that have ended.
-fn living(mut claims: Vec<Claim>, gone: &Gone) -> Vec<Claim> {
+/// How somebody with these claims is shown, without what nodes claim that have ended; none if they are nowhere.
+fn shown_as(mut claims: Vec<Claim>, gone: &Gone) -> Option<Status> {
     let gone = gone.read();
     claims.retain(|claim| !gone.contains(&claim.node));
-    claims
+    most_present(&claims)
 }

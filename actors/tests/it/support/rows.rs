@@ -192,6 +192,7 @@ impl Rows {
                 rev,
                 user_rev,
                 joined_at: now,
+                left_at: None,
             };
             row.into_active_model().insert(self.db.write()).await.unwrap();
             let raised =
