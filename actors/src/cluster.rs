@@ -26,6 +26,13 @@ pub enum Topic {
     Presence(UserId),
 }
 
+impl Topic {
+    /// Whose presence it tells, if it does.
+    pub fn watched(&self) -> Option<UserId> {
+        if let Topic::Presence(user) = self { Some(*user) } else { None }
+    }
+}
+
 /// One frame inside a delivery.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Part {

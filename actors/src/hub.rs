@@ -208,9 +208,7 @@ impl Hub {
         let audiences = self.audiences.borrow();
         audiences
             .iter()
-            .filter_map(
-                |(topic, listeners)| if let Topic::Presence(user) = topic { Some((*user, listeners)) } else { None },
-            )
+            .filter_map(|(topic, listeners)| Some((topic.watched()?, listeners)))
             .flat_map(|(watched, listeners): (UserId, &Vec<Rc<Listener>>)| {
                 listeners.iter().map(move |listener| (listener.user, watched))
             })
@@ -348,11 +346,7 @@ impl Socket {
 
     /// The users whose presence it watches.
     pub fn watched(&self) -> HashSet<UserId> {
-        let listening = self.listening.borrow();
-        listening
-            .keys()
-            .filter_map(|topic| if let Topic::Presence(user) = topic { Some(*user) } else { None })
-            .collect()
+        self.listening.borrow().keys().filter_map(Topic::watched).collect()
     }
 
     /// From now on coalesced hints instead of numbered frames.

@@ -7,7 +7,7 @@
 
 use crate::clock::Clock;
 use crate::cluster::{Content, Delivery, Fill, Link, Part, Topic};
-use crate::conversation::read;
+use crate::conversation::read::{self, Counters};
 use crate::entry::{Entries, MendRequests};
 use crate::guard::guarded;
 use crate::limits::Limits;
@@ -30,6 +30,12 @@ const PAGE: usize = 1000;
 const WITHOUT_HINTS: Duration = Duration::from_secs(1);
 /// Changes told in one event.
 const TOLD: u64 = 500;
+
+/// Whose rows are ahead of what was delivered, and by the rows' numbers.
+enum Behind {
+    Conversation(ConversationId, Counters),
+    User(UserId, i64),
+}
 
 /// Mends entries for one node.
 pub struct Mender {
@@ -98,18 +104,13 @@ impl Mender {
             }
             // What is only on its way gets the time to arrive.
             self.clock.sleep(self.limits.gap_wait.max(Duration::from_millis(1))).await;
-            let missing: Vec<Topic> = behind
-                .into_iter()
-                .filter(|(topic, rev)| self.entries.position(*topic).is_some_and(|at| at < *rev))
-                .map(|(topic, _)| topic)
-                .collect();
-            self.mend(&missing).await?;
+            self.mend_rows(behind).await?;
         }
         Ok(())
     }
 
-    /// The topics whose rows are ahead, and by the rows' number.
-    async fn behind(&self, topics: &[Topic]) -> Result<Vec<(Topic, i64)>, DbErr> {
+    /// The topics whose rows are ahead, with the rows' numbers.
+    async fn behind(&self, topics: &[Topic]) -> Result<Vec<Behind>, DbErr> {
         let (mut conversations, mut users) = (Vec::new(), Vec::new());
         for topic in topics {
             match topic {
@@ -118,43 +119,53 @@ impl Mender {
                 Topic::Presence(_) => {}
             }
         }
-        let mut numbers = Vec::new();
-        for (id, counters) in read::counters(self.db.read(), &conversations).await? {
-            numbers.push((Topic::Conversation(id), counters.last_rev));
-        }
+        let counters = read::counters(self.db.read(), &conversations).await?;
+        let mut numbers: Vec<_> =
+            counters.into_iter().map(|(id, counters)| Behind::Conversation(id, counters)).collect();
         if !users.is_empty() {
             let rows = user::among(users).select_only();
             let rows = rows.column(user::Column::Id).column(user::Column::UserRev).into_tuple::<(UserId, i64)>();
-            numbers.extend(rows.all(self.db.read()).await?.into_iter().map(|(id, rev)| (Topic::User(id), rev)));
+            numbers.extend(rows.all(self.db.read()).await?.into_iter().map(|(id, rev)| Behind::User(id, rev)));
         }
-        numbers.retain(|(topic, rev)| self.entries.position(*topic).is_some_and(|at| at < *rev));
+        numbers.retain(|number| self.is_behind(number));
         Ok(numbers)
     }
 
+    fn is_behind(&self, number: &Behind) -> bool {
+        let (topic, rev) = match number {
+            Behind::Conversation(id, counters) => (Topic::Conversation(*id), counters.last_rev),
+            Behind::User(id, rev) => (Topic::User(*id), *rev),
+        };
+        self.entries.position(topic).is_some_and(|at| at < rev)
+    }
+
     async fn mend(&self, topics: &[Topic]) -> Result<(), DbErr> {
-        let watched = |topic: &Topic| if let Topic::Presence(user) = topic { Some(*user) } else { None };
-        let watched: Vec<UserId> = topics.iter().filter_map(watched).collect();
+        let watched: Vec<UserId> = topics.iter().filter_map(Topic::watched).collect();
         show(&self.entries, &self.presences, &watched, true).await?;
+        let behind = self.behind(topics).await?;
+        self.mend_rows(behind).await
+    }
+
+    /// Delivers what is missing of those that are still behind.
+    async fn mend_rows(&self, behind: Vec<Behind>) -> Result<(), DbErr> {
         let mut users = Vec::new();
         let mut conversations = Vec::new();
-        for (topic, _) in self.behind(topics).await? {
-            match topic {
-                Topic::Conversation(id) => conversations.push(id),
-                Topic::User(id) => users.extend(self.entries.position(topic).map(|at| (id, at))),
-                Topic::Presence(_) => {}
+        for number in behind.into_iter().filter(|number| self.is_behind(number)) {
+            match number {
+                Behind::Conversation(id, counters) => conversations.push((id, counters)),
+                Behind::User(id, _) => users.extend(self.entries.position(Topic::User(id)).map(|at| (id, at))),
             }
         }
         self.mend_users(&users).await?;
-        for conversation in conversations {
+        for (conversation, counters) in conversations {
             self.entries.metrics().mended.inc();
-            self.mend_conversation(conversation).await?;
+            self.mend_conversation(conversation, counters).await?;
         }
         Ok(())
     }
 
-    async fn mend_conversation(&self, id: ConversationId) -> Result<(), DbErr> {
+    async fn mend_conversation(&self, id: ConversationId, counters: Counters) -> Result<(), DbErr> {
         let topic = Topic::Conversation(id);
-        let Some(counters) = read::counters(self.db.read(), &[id]).await?.remove(&id) else { return Ok(()) };
         while let Some(at) = self.entries.position(topic).filter(|at| *at < counters.last_rev) {
             let reset = counters.last_rev - at > read::TOO_FAR;
             let (items, next) = if reset {

@@ -10,8 +10,11 @@ use entities::UserId;
 impl Entries {
     /// The users whom somebody here watches.
     pub(crate) fn watched(&self) -> Vec<UserId> {
-        let watched = |topic: &Topic| if let Topic::Presence(user) = topic { Some(*user) } else { None };
-        self.0.shards.iter().flat_map(|shard| shard.lock().keys().filter_map(watched).collect::<Vec<_>>()).collect()
+        self.0
+            .shards
+            .iter()
+            .flat_map(|shard| shard.lock().keys().filter_map(Topic::watched).collect::<Vec<_>>())
+            .collect()
     }
 
     /// Somebody who begins to watch was told so. If others were told otherwise, all are told again.
