@@ -17,6 +17,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::task::coop::unconstrained;
 
 /// A claim that nobody refreshes ends after this.
 const KEPT: Duration = Duration::from_secs(300);
@@ -84,8 +85,8 @@ impl Claims {
             (self.of_node(&own, user), own.set(user, session, status))
         };
         let (claims, last) = (self.clone(), devices.is_empty());
-        let mut step = async move { claims.step(user, session, status, last).await }.boxed();
-        // Looked at once, it has put its commands into the connection.
+        let mut step = unconstrained(async move { claims.step(user, session, status, last).await }).boxed();
+        // Looked at once, it has put its commands into the connection, which has room for all of them.
         let done = step.as_mut().now_or_never();
         let claims = self.clone();
         async move {
@@ -112,16 +113,21 @@ impl Claims {
             }
             None => drop(one.cmd("HDEL").arg(&key).arg(field).ignore()),
         }
-        one.cmd("HGETALL").arg(&key);
         let mut other = pipe();
         let verb = if last { "SREM" } else { "SADD" };
         other.cmd(verb).arg(self.node_key(&self.node)).arg(user.to_string()).ignore();
         let (steps, listed) = tokio::join!(
-            one.query_async::<(HashMap<String, String>, HashMap<String, String>)>(&mut live.commands),
+            one.query_async::<(HashMap<String, String>,)>(&mut live.commands),
             other.exec_async(&mut commands)
         );
         match (steps, listed) {
-            (Ok((before, after)), Ok(())) => Some(Claimed { before: read(before), after: read(after) }),
+            (Ok((before,)), Ok(())) => {
+                let before = read(before);
+                let mut after = before.clone();
+                after.retain(|claim| claim.node != self.node || claim.session != session);
+                after.extend(status.map(|status| self.own_claim(session, status)));
+                Some(Claimed { before, after })
+            }
             (Err(error), _) | (_, Err(error)) => {
                 self.wire.fault(&live, &error);
                 None

@@ -282,8 +282,7 @@ impl Wire {
                         "Redis is away: changes of other nodes are read from the rows, every second"
                     );
                     said = Some(String::new());
-                    self.go_down(&mut changes);
-                    self.state.write().trouble = Some(trouble);
+                    self.go_down(trouble, &mut changes);
                     if self.clock.now().since(up_at) > PAUSES.1 {
                         pause = PAUSES.0;
                     }
@@ -354,10 +353,10 @@ impl Wire {
         Ok((Ears { connection: ears, broken }, heard))
     }
 
-    fn go_down(&self, changes: &mut mpsc::UnboundedReceiver<Change>) {
+    fn go_down(&self, trouble: String, changes: &mut mpsc::UnboundedReceiver<Change>) {
         {
             let _wanted = self.wanted.lock();
-            *self.state.write() = State { link: Link::Down, trouble: None, live: None };
+            *self.state.write() = State { link: Link::Down, trouble: Some(trouble), live: None };
         }
         self.leaving.lock().clear();
         while changes.try_recv().is_ok() {}

@@ -18,6 +18,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::Mutex;
 
+/// What may wait to be written, so that no command waits for its turn: it would be overtaken by a later one.
+const WAITING: usize = 1 << 16;
 /// A Redis that answers nothing for so long is away.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
 
@@ -92,6 +94,7 @@ impl Server {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(ANSWERS_WITHIN))
             .set_response_timeout(Some(ANSWERS_WITHIN))
+            .set_pipeline_buffer_size(WAITING)
             .set_push_sender(push);
         Ok(Connection::Single(client.get_multiplexed_async_connection_with_config(&config).await?))
     }
