@@ -4,7 +4,7 @@
 use crate::auth::{Auth, Sessions};
 use crate::config::Config;
 use crate::gateway::limits::Limiter;
-use crate::health::Readiness;
+use crate::health::DatabaseHealth;
 use crate::metrics::Metrics;
 use actors::clock::Clock;
 use actors::conversation::Conversations;
@@ -39,6 +39,6 @@ pub struct App {
     pub limiter: Arc<Limiter>,
     /// What the operator sees.
     pub metrics: Arc<Metrics>,
-    /// Whether the node wants more work.
-    pub readiness: Arc<Readiness>,
+    /// How the database answered when it was asked last.
+    pub database_health: Arc<DatabaseHealth>,
 }

@@ -10,6 +10,7 @@ pub use rules::StandIn;
 pub use values::{ClusterUrl, DatabaseUrl, Secret};
 
 use actors::limits::Limits;
+use entities::Backend;
 use ipnet::IpNet;
 use layers::Layer;
 use serde::{Deserialize, Serialize};
@@ -432,8 +433,10 @@ impl Config {
     pub fn database(&self) -> entities::Options {
         let in_data = || format!("sqlite://{}", self.data.join("quckchat.db").display());
         let url = Some(self.database.url.expose()).filter(|url| !url.is_empty()).map_or_else(in_data, str::to_owned);
-        let max_connections =
-            if url.starts_with("sqlite:") { self.database.readers } else { self.database.connections };
+        let max_connections = match Backend::of_url(&url) {
+            Some(Backend::Sqlite) => self.database.readers,
+            _ => self.database.connections,
+        };
         entities::Options {
             max_connections,
             acquire_timeout: self.database.acquire_timeout,

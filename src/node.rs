@@ -158,7 +158,7 @@ impl Node {
             presences,
             sessions: Arc::new(Sessions::new(db.clone(), clock.clone())),
             limiter: Arc::new(Limiter::new(&config.limits, clock.clone(), entries.cluster().clone())),
-            readiness: Arc::default(),
+            database_health: Arc::default(),
             auth: Arc::new(auth),
             config,
             db,
@@ -242,7 +242,6 @@ impl Node {
     /// which would have to go at once. So the listener closes last: behind it there is no request that nobody takes.
     pub async fn stop(self) {
         let gateway = &self.app.config.gateway;
-        self.app.readiness.drain();
         self.app.nodes.drain();
         self.app.clock.sleep(gateway.drain_wait).await;
         let started = Instant::now();

@@ -4,6 +4,7 @@
 use super::layers::ConfigError;
 use super::values::{DatabaseUrl, duration};
 use super::{ClusterKind, Config, Profile, SmsProvider};
+use entities::Backend;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -152,8 +153,7 @@ impl Config {
             _ => {}
         }
         let url = self.database.url.expose();
-        let known = ["sqlite://", "postgres://", "postgresql://"];
-        if !url.is_empty() && !known.iter().any(|scheme| url.starts_with(scheme)) {
+        if !url.is_empty() && Backend::of_url(url).is_none() {
             wrong.add("database.url", "must begin with sqlite:// or postgres://, or be empty");
         }
         self.check_replicas(wrong);
@@ -218,6 +218,7 @@ impl Config {
             ("secrets.master", self.secrets.master.expose()),
             ("database.url", self.database.url.expose()),
             ("cluster.url", self.cluster.url.expose()),
+            ("cluster.sentinel_password", self.cluster.sentinel_password.expose()),
         ];
         let replicas = self.database.replicas.iter().map(|url| ("database.replicas", url.expose()));
         for (key, secret) in secrets.into_iter().chain(replicas) {
@@ -243,7 +244,7 @@ fn lasts(wrong: &mut ConfigError, key: &str, value: Duration, range: RangeInclus
 
 /// Whether a URL names a PostgreSQL.
 fn is_server(url: &DatabaseUrl) -> bool {
-    url.expose().starts_with("postgres://") || url.expose().starts_with("postgresql://")
+    Backend::of_url(url.expose()) == Some(Backend::Postgres)
 }
 
 /// Whether a text is an origin as browsers send it: a scheme, a host and perhaps a port, in lower case.

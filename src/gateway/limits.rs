@@ -35,10 +35,9 @@ pub struct Limiter {
     clock: Arc<dyn Clock>,
     /// Of a user, and of an address.
     rates: [Rate; 2],
-    /// Where nothing counts for all nodes.
-    alone: Counts,
-    /// While what counts for all nodes is away: half as much on each, since nobody knows what the others count.
-    apart: Counts,
+    /// Where nothing counts for all nodes; or while that is away, half as much on each, since nobody knows what the others
+    /// count.
+    here: Counts,
     pruned_at: AtomicI64,
     hellos: Arc<Mutex<HashMap<Network, usize>>>,
     hellos_per_address: usize,
@@ -124,12 +123,12 @@ impl Limiter {
             Rate { per_sec: limits.rest_per_user_per_sec, burst: limits.rest_per_user_burst },
             Rate { per_sec: limits.rest_per_address_per_sec, burst: limits.rest_per_address_burst },
         ];
-        let halves = rates.map(|Rate { per_sec, burst }| Rate { per_sec: per_sec / 2, burst: burst / 2 });
+        let halves = || rates.map(|Rate { per_sec, burst }| Rate { per_sec: per_sec / 2, burst: burst / 2 });
+        let here = if cluster.joint().is_none() { rates } else { halves() };
         Limiter {
             cluster,
             rates,
-            alone: Counts::new(rates, &clock),
-            apart: Counts::new(halves, &clock),
+            here: Counts::new(here, &clock),
             pruned_at: AtomicI64::new(clock.now().millis()),
             clock,
             hellos: Arc::default(),
@@ -163,10 +162,9 @@ impl Limiter {
         if let Some(Tally { remaining, reset, wait }) = self.cluster.count(key, rate).await {
             return Allowance { limit: rate.burst, remaining, reset, wait };
         }
-        let counts = if self.cluster.joint().is_none() { &self.alone } else { &self.apart };
         match counted {
-            Counted::User(user) => counts.users.count(&user),
-            Counted::Address(network) => counts.addresses.count(&network),
+            Counted::User(user) => self.here.users.count(&user),
+            Counted::Address(network) => self.here.addresses.count(&network),
         }
     }
 
@@ -191,10 +189,8 @@ impl Limiter {
         }
         let mine = self.pruned_at.compare_exchange(before, now.millis(), Ordering::Relaxed, Ordering::Relaxed);
         if mine.is_ok() {
-            for counts in [&self.alone, &self.apart] {
-                counts.users.prune();
-                counts.addresses.prune();
-            }
+            self.here.users.prune();
+            self.here.addresses.prune();
         }
     }
 }
@@ -380,10 +376,10 @@ mod tests {
         for n in 0..100 {
             limiter.count(user(n), None).await;
         }
-        assert_eq!(limiter.alone.users.limiter.len(), 100);
+        assert_eq!(limiter.here.users.limiter.len(), 100);
         clock.pass(PRUNE_EVERY);
         limiter.count(user(7), None).await;
-        assert_eq!(limiter.alone.users.limiter.len(), 1);
+        assert_eq!(limiter.here.users.limiter.len(), 1);
     }
 
     #[test]

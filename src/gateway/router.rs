@@ -156,7 +156,7 @@ fn finished<B: MessageBody + 'static>(
         None => response.map_into_boxed_body(),
     };
     let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
-    if app.readiness.is_draining() && !switched {
+    if app.nodes.is_draining() && !switched {
         // The next request is another node's: nobody keeps a connection that is about to end.
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }

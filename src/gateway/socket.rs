@@ -76,7 +76,7 @@ fn open(req: &Request, app: &App) -> Result<Opening, Failure> {
     let headers = req.headers();
     let (_, door) = PATHS.iter().find(|(path, _)| *path == req.path()).ok_or(ErrorCode::RequestNotFound)?;
     check_origin(headers, app)?;
-    if app.readiness.is_draining() {
+    if app.nodes.is_draining() {
         let elsewhere = Refusal::new(ErrorCode::ServerUnavailable).saying("The node is going away; come back.");
         return Err(elsewhere.after(DRAINING_RETRY).into());
     }

@@ -60,7 +60,9 @@ impl Certificate {
     pub async fn keep_fresh(self: Arc<Self>, clock: Arc<dyn Clock>) {
         loop {
             clock.sleep(LOOK_EVERY).await;
-            self.read_again();
+            let certificate = self.clone();
+            // Files may be on something slow, and this thread has more to do.
+            let _ = tokio::task::spawn_blocking(move || certificate.read_again()).await;
         }
     }
 

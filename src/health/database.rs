@@ -1,11 +1,10 @@
-//! Whether the node wants more work, and how the database answered when it was asked last.
+//! How the database answered when it was asked last.
 //! Never what follows from it.
 
 use crate::app::App;
 use entities::{Standing, Timestamp, Trouble};
 use futures_util::future::{Either, select};
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
@@ -14,17 +13,16 @@ const PING_WITHIN: Duration = Duration::from_secs(2);
 /// How long an answer is good.
 const PING_KEPT: Duration = Duration::from_secs(1);
 
-/// Whether this node wants more work, and when the database answered last.
+/// The database's last answer.
 #[derive(Default)]
-pub struct Readiness {
-    draining: AtomicBool,
-    database: Mutex<Option<Answer>>,
+pub struct DatabaseHealth {
+    last: Mutex<Option<Answer>>,
 }
 
-/// What the database answered, and when it was asked.
+/// What the database answered, and when.
 #[derive(Debug, Clone, Copy)]
 struct Answer {
-    asked_at: Timestamp,
+    answered_at: Timestamp,
     seen: Seen,
 }
 
@@ -40,25 +38,14 @@ pub(super) struct Answered {
     pub replicas: (usize, usize),
 }
 
-impl Readiness {
-    /// From now on the node is not ready: it is going away.
-    pub fn drain(&self) {
-        self.draining.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the node is going away.
-    pub fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Relaxed)
-    }
-
+impl DatabaseHealth {
     /// How the database is. Asked once a second at most, by one at a time.
-    pub(super) async fn database(&self, app: &App) -> Seen {
-        let mut last = self.database.lock().await;
-        if let Some(answer) = last.filter(|answer| app.clock.now().since(answer.asked_at) < PING_KEPT) {
+    pub(super) async fn read(&self, app: &App) -> Seen {
+        let mut last = self.last.lock().await;
+        if let Some(answer) = last.filter(|answer| app.clock.now().since(answer.answered_at) < PING_KEPT) {
             return answer.seen;
         }
         let was_heard = last.is_none_or(|answer| answer.seen.is_ok());
-        let asked_at = app.clock.now();
         let started = Instant::now();
         let seen = match select(pin!(app.db.examine()), app.clock.sleep(PING_WITHIN)).await {
             Either::Left((Ok(standing), _)) => {
@@ -83,7 +70,8 @@ impl Readiness {
         if seen.is_ok() && !was_heard {
             tracing::info!(database = app.db.place(), "the database answers again");
         }
-        *last = Some(Answer { asked_at, seen });
+        // From now on, however long it took: whoever waited for the lock has the answer too.
+        *last = Some(Answer { answered_at: app.clock.now(), seen });
         seen
     }
 }

@@ -1,10 +1,10 @@
 //! Whether the node lives, is ready, and how each of its services is: for balancers, operators and the curious.
 //! Never a secret or a count for the outside: details are served on the operator's door alone.
 
-mod readiness;
+mod database;
 mod signs;
 
-pub use readiness::Readiness;
+pub use database::DatabaseHealth;
 pub use signs::{Health, ServiceHealth, Status};
 
 use crate::app::App;

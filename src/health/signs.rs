@@ -1,7 +1,7 @@
 //! What the health of the node and of each service follows from, and what it comes to.
 //! Never a look at anything by itself but to read the signs.
 
-use super::readiness::Seen;
+use super::database::Seen;
 use crate::app::App;
 use actix_web::http::StatusCode;
 use actors::cluster::Link;
@@ -129,8 +129,8 @@ pub(super) struct Signs {
 impl Signs {
     pub async fn read(app: &App) -> Signs {
         Signs {
-            draining: app.readiness.is_draining(),
-            database: app.readiness.database(app).await,
+            draining: app.nodes.is_draining(),
+            database: app.database_health.read(app).await,
             waiting: u64::try_from(app.metrics.alive().journal_waiting).unwrap_or(0),
             may_wait: app.config.journal.queue_items as u64,
             link: app.entries.cluster().link(),
@@ -205,7 +205,7 @@ pub(super) fn services(signs: Signs) -> Health {
 
 #[cfg(test)]
 mod tests {
-    use super::super::readiness::Answered;
+    use super::super::database::Answered;
     use super::*;
 
     const QUICK: Answered = Answered { took: Duration::from_millis(1), standing: Standing::Well, replicas: (0, 0) };
