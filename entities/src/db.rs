@@ -296,8 +296,7 @@ impl Db {
         if looks.reads_only {
             signs.reads_only();
         } else if was_read_only {
-            // Sessions that began meanwhile only read, and those from before may be with a server that was replaced.
-            signs.distrust();
+            // Those from before may be with a server that was replaced.
             signs.wrote();
         }
         Ok(looks.written_to)

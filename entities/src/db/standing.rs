@@ -64,8 +64,12 @@ impl Signs {
         trouble
     }
 
-    /// Learns that a write was committed.
+    /// Learns that a write was committed. Sessions that began while the database only read do so for good, whoever is the
+    /// first to find that it writes again.
     pub fn wrote(&self) {
+        if self.is_read_only() {
+            self.distrust();
+        }
         self.set_writing(WRITES);
     }
 
@@ -126,6 +130,17 @@ mod tests {
         assert!(!signs.trusts(Duration::from_secs(60)));
         while signs.now() <= signs.trusted_since.load(Ordering::Relaxed) {}
         assert!(signs.trusts(Duration::ZERO));
+    }
+
+    #[test]
+    fn sessions_that_only_read_are_worthless_once_somebody_wrote() {
+        let signs = Signs::new();
+        signs.wrote();
+        assert!(signs.trusts(Duration::from_secs(60)), "nothing was wrong");
+        signs.reads_only();
+        assert!(signs.trusts(Duration::from_secs(60)), "it reads");
+        signs.wrote();
+        assert!(!signs.trusts(Duration::from_secs(60)));
     }
 
     #[test]
