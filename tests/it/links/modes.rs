@@ -1,7 +1,7 @@
 //! The ways in which Redis may be there: with TLS, with few rights, behind Sentinels, as a Redis Cluster.
 
 use super::{is_linked, is_shown};
-use crate::support::redis::{free_port, has_redis_server};
+use crate::support::redis::has_redis_server;
 use crate::support::*;
 use quckchat::config::{ClusterKind, Config};
 use std::path::{Path, PathBuf};
@@ -25,7 +25,7 @@ pub fn certificate(folder: &Path, name: &str) -> PathBuf {
 
 /// A Sentinel that watches a master by the name of "mymaster", and is impatient.
 pub async fn sentinel(master: &RedisServer) -> RedisServer {
-    let port = free_port();
+    let port = free_address().port();
     // It writes into its own settings, and finds its name for the file that it is given.
     let folder = master.folder.path().join("sentinel.conf");
     let settings = format!(
@@ -71,7 +71,7 @@ async fn over_tls() {
     }
     let folder = tempfile::tempdir().unwrap();
     let path = certificate(folder.path(), "redis");
-    let (pem, key, port) = (path.with_extension("pem"), path.with_extension("key"), free_port().to_string());
+    let (pem, key, port) = (path.with_extension("pem"), path.with_extension("key"), free_address().port().to_string());
     let tls = ["--tls-port", &port, "--tls-auth-clients", "no"];
     let files = ["--tls-cert-file", pem.to_str().unwrap(), "--tls-key-file", key.to_str().unwrap()];
     let redis = RedisServer::start(&[&tls[..], &files[..]].concat()).await;
@@ -142,7 +142,7 @@ async fn behind_sentinels_that_choose_another_master() {
 async fn three_masters() -> Vec<RedisServer> {
     let mut masters = Vec::new();
     for _ in 0..3 {
-        let bus = free_port().to_string();
+        let bus = free_address().port().to_string();
         let own = ["--cluster-enabled", "yes", "--cluster-port", &bus, "--cluster-node-timeout", "1000"];
         masters.push(RedisServer::start(&own).await);
     }

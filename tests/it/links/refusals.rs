@@ -2,7 +2,7 @@
 
 use super::modes::certificate;
 use crate::support::process::runs;
-use crate::support::redis::{free_port, has_redis_server};
+use crate::support::redis::has_redis_server;
 use crate::support::*;
 use std::io::{Read, Write};
 use std::net::TcpListener;
@@ -137,7 +137,7 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
     let stage = nowhere();
     let folder = tempfile::tempdir().unwrap();
     let (own, other) = (certificate(folder.path(), "own"), certificate(folder.path(), "other"));
-    let port = free_port().to_string();
+    let port = free_address().port().to_string();
     let (pem, key) = (own.with_extension("pem"), own.with_extension("key"));
     let tls = ["--tls-port", &port, "--tls-auth-clients", "no"];
     let files = ["--tls-cert-file", pem.to_str().unwrap(), "--tls-key-file", key.to_str().unwrap()];

@@ -3,12 +3,10 @@
 
 use super::node::Node;
 use super::process::{Process, lines, signals};
-use super::{Stage, within};
+use super::{Stage, free_address, within};
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use tokio::sync::{Mutex, mpsc};
 
 /// The file that everybody runs.
@@ -109,20 +107,6 @@ impl Drop for Balancer {
         if matches!(child.try_wait(), Ok(None)) {
             signals(child, "TERM");
             let _ = child.wait();
-        }
-    }
-}
-
-/// An address where nobody listens. Below the range from which the system gives ports to outgoing connections, so that
-/// none of those takes it before the balancer does; and no two stories are given the same one.
-fn free_address() -> SocketAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let own = u16::try_from(std::process::id() % 100).unwrap() * 100;
-    loop {
-        let at = NEXT.fetch_add(1, Ordering::Relaxed);
-        let address = SocketAddr::from(([127, 0, 0, 1], 10_000 + (own + at) % 10_000));
-        if TcpListener::bind(address).is_ok() {
-            return address;
         }
     }
 }

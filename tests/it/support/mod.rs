@@ -27,6 +27,8 @@ pub use serde_json::{Value, json};
 pub use socket::{Manner, Socket};
 pub use speech::{Door, Speaks};
 pub use stage::Stage;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU16, Ordering};
 pub use std::time::Duration;
 pub use wire::{Dial, Wire};
 
@@ -50,6 +52,23 @@ pub async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
         }
     };
     within(asking, what).await;
+}
+
+/// An address where nobody listens. Below the range from which the system gives ports to outgoing connections and to
+/// whoever listens at port 0, so that none of those takes it before its server does, or while that is away; and no two
+/// servers of any story are given the same one.
+pub fn free_address() -> SocketAddr {
+    const PORTS: u16 = 10_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let own = u16::try_from(std::process::id() % 100).unwrap() * 100;
+    loop {
+        let at = NEXT.fetch_add(1, Ordering::Relaxed);
+        assert!(at < PORTS, "all ports were given");
+        let address = SocketAddr::from(([127, 0, 0, 1], 10_000 + (own + at) % PORTS));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 pub const fn secs(secs: u64) -> Duration {

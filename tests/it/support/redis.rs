@@ -1,10 +1,9 @@
 //! A Redis of a story's own, which it may kill, pause and restart empty; one server, or what belongs to several.
 //! Never the Redis of `tests/run`, which all stories share.
 
-use super::within;
+use super::{free_address, within};
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader};
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use tempfile::TempDir;
@@ -16,11 +15,6 @@ pub struct RedisServer {
     pub folder: TempDir,
     arguments: Vec<String>,
     child: RefCell<Option<Child>>,
-}
-
-/// A port that nobody listens at.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Whether the program is installed. Says so on stderr where it is not.
@@ -35,7 +29,7 @@ pub fn has_redis_server() -> bool {
 impl RedisServer {
     /// Starts one on a free port; it keeps nothing on disk.
     pub async fn start(arguments: &[&str]) -> RedisServer {
-        let port = free_port();
+        let port = free_address().port();
         let plain = ["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"];
         let arguments = plain.iter().chain(arguments).map(|text| (*text).to_owned()).collect();
         RedisServer::with(port, arguments).await

@@ -1,7 +1,7 @@
 //! A PostgreSQL server of a story's own, which it may restart, pause, fill, or copy to a replica.
 //! Never the one that all stories share.
 
-use super::until;
+use super::{free_address, until};
 use entities::{Db, Options};
 use sea_orm::ConnectionTrait;
 use std::cell::RefCell;
@@ -64,8 +64,8 @@ impl Server {
     }
 
     fn empty(programs: String) -> Server {
-        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Server { programs, folder: tempfile::tempdir().unwrap(), port: free.port(), process: RefCell::default() }
+        let (folder, port) = (tempfile::tempdir().unwrap(), free_address().port());
+        Server { programs, folder, port, process: RefCell::default() }
     }
 
     /// PostgreSQL does not run as root: there it gets the folder.
