@@ -8,7 +8,7 @@ const NOTICED: Duration = secs(47);
 
 /// Awaits that the node says, at the clients' door, that it goes away.
 async fn goes_away(node: &Node) {
-    within(async { while node.gets("/ready").await.status != 503 {} }, "the node not to be ready").await;
+    until("the node not to be ready", async || node.gets("/ready").await.status == 503).await;
 }
 
 /// Reads the head of an answer, and what came with it.
@@ -90,8 +90,7 @@ stories! {
         stream.write_all(begun.as_bytes()).await.unwrap();
 
         let stopping = node.begins_to_stop();
-        let closed = async { while TcpStream::connect(node.address).await.is_ok() {} };
-        within(closed, "the door to be closed").await;
+        until("the door to be closed", async || TcpStream::connect(node.address).await.is_err()).await;
         stream.write_all(rest.as_bytes()).await.unwrap();
         let answer = hears_head(&mut stream).await;
         assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");

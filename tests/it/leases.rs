@@ -60,12 +60,7 @@ async fn dies(fleet: &Fleet, stage: &Stage, lease: Duration, had: &Person) -> Ti
 
 async fn until_up(cluster: &dyn actors::cluster::Cluster) {
     cluster.connect(Box::new(|_| ()));
-    let up = async {
-        while cluster.link() != actors::cluster::Link::Up {
-            tokio::task::yield_now().await;
-        }
-    };
-    within(up, "the link to come up").await;
+    until("the link to come up", async || cluster.link() == actors::cluster::Link::Up).await;
 }
 
 fleet_stories! {
@@ -150,27 +145,19 @@ fleet_stories! {
             let told = async { while sees(socket, &bob, "offline").await["lastSeenAt"] != json!(died_at) {} };
             within(told, "since when Bob is gone").await;
         }
-        let list = async {
-            loop {
-                let list = fleet[1].operators("/nodes").await.json();
-                if list.as_array().unwrap().len() == 2 {
-                    return list;
-                }
-            }
-        };
-        let list = within(list, "the row to be removed").await;
-        for (at, node) in list.as_array().unwrap().iter().enumerate() {
+        let mut list = Vec::new();
+        until("the row to be removed", async || {
+            list = fleet[1].operators("/nodes").await.json().as_array().unwrap().clone();
+            list.len() == 2
+        })
+        .await;
+        for (at, node) in list.iter().enumerate() {
             assert_eq!(node["address"], fleet[at].address.to_string());
             assert_eq!((&node["lease"], &node["draining"], &node["sockets"]), (&json!("alive"), &json!(false), &json!(1)));
         }
-        let counted = async {
-            loop {
-                let page = String::from_utf8(fleet[0].operators("/metrics").await.body).unwrap();
-                if page.contains("quckchat_nodes 2") {
-                    return;
-                }
-            }
-        };
-        within(counted, "two nodes to be counted").await;
+        until("two nodes to be counted", async || {
+            String::from_utf8(fleet[0].operators("/metrics").await.body).unwrap().contains("quckchat_nodes 2")
+        })
+        .await;
     }
 }

@@ -142,13 +142,12 @@ impl Memory {
         order
     }
 
-    /// A page of `messages.changes`; tells whether there is another.
-    pub fn reads(&mut self, id: &str, page: &Value) -> bool {
+    /// A page of `messages.changes`.
+    pub fn reads(&mut self, id: &str, page: &Value) {
         let chat = self.chats.entry(id.to_owned()).or_default();
         chat.merge(page["items"].as_array().map(Vec::as_slice).unwrap_or_default());
         chat.position = chat.position.max(page["nextRev"].as_i64().unwrap_or_default());
         chat.head = chat.head.max(chat.position);
-        page["more"] == true || chat.is_behind()
     }
 
     /// An event of the user's own.
@@ -211,9 +210,11 @@ mod tests {
         assert_eq!(memory.hears(CHAT, 6, 6, &event(6)), Order::Next);
         assert_eq!(memory.chats[CHAT].position, 3, "4 and 5 are still to be read");
         let page = json!({ "items": [event(4)["data"], event(5)["data"]], "nextRev": 5, "more": false });
-        assert!(memory.reads(CHAT, &page), "6 has come meanwhile");
+        memory.reads(CHAT, &page);
+        assert!(memory.chats[CHAT].is_behind(), "6 has come meanwhile");
         assert_eq!(memory.chats[CHAT].position, 5);
-        assert!(!memory.reads(CHAT, &json!({ "items": [event(6)["data"]], "nextRev": 6, "more": false })));
+        memory.reads(CHAT, &json!({ "items": [event(6)["data"]], "nextRev": 6, "more": false }));
+        assert!(!memory.chats[CHAT].is_behind());
         assert_eq!(memory.chats[CHAT].rows.len(), 3);
     }
 

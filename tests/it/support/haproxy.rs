@@ -3,7 +3,7 @@
 
 use super::node::Node;
 use super::process::{Process, lines, signals};
-use super::{Stage, free_address, within};
+use super::{Stage, free_address, until, within};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -95,8 +95,8 @@ impl Balancer {
 
     /// Awaits that it sees a node so: "UP" or "DOWN".
     pub async fn finds(&self, node: usize, status: &str) {
-        let found = async { while self.sees(node, "status").await != status {} };
-        within(found, &format!("node {node} to be {status} at the balancer")).await;
+        let what = format!("node {node} to be {status} at the balancer");
+        until(&what, async || self.sees(node, "status").await == status).await;
     }
 }
 

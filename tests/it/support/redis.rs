@@ -1,13 +1,11 @@
 //! A Redis of a story's own, which it may kill, pause and restart empty; one server, or what belongs to several.
 //! Never the Redis of `tests/run`, which all stories share.
 
+use super::process::{lines, signals};
 use super::{free_address, within};
 use std::cell::RefCell;
-use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
-use std::thread;
 use tempfile::TempDir;
-use tokio::sync::oneshot;
 
 /// A server of redis-server. It is killed at the latest when the story is over.
 pub struct RedisServer {
@@ -48,24 +46,17 @@ impl RedisServer {
         let mut command = Command::new("redis-server");
         command.args(&self.arguments).current_dir(self.folder.path());
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let (ready, is_ready) = oneshot::channel();
-        thread::spawn(move || {
-            let mut ready = Some(ready);
-            let mut log = String::new();
-            for line in lines.map_while(Result::ok) {
-                if line.contains("Ready to accept connections") || line.contains("Sentinel ID is") {
-                    ready.take().map(|ready| ready.send(String::new()));
-                }
-                if ready.is_some() {
-                    log = format!("{log}{line}\n");
-                }
-            }
-            ready.map(|ready| ready.send(log));
-        });
-        let log = within(is_ready, "a Redis that takes connections").await.unwrap();
-        assert!(log.is_empty(), "{log}");
+        let mut log = lines(child.stdout.take().unwrap());
         *self.child.borrow_mut() = Some(child);
+        let mut told = String::new();
+        loop {
+            let line = within(log.recv(), "a Redis that takes connections").await;
+            let line = line.unwrap_or_else(|| panic!("it ended: {told}"));
+            if line.contains("Ready to accept connections") || line.contains("Sentinel ID is") {
+                return;
+            }
+            told = format!("{told}{line}\n");
+        }
     }
 
     /// Kills it (SIGKILL); all that it knew is gone.
@@ -78,17 +69,16 @@ impl RedisServer {
 
     /// Stops it in its tracks (SIGSTOP): connections stay, and nothing answers.
     pub fn pauses(&self) {
-        self.signals("-STOP");
+        self.signals("STOP");
     }
 
     /// Lets it go on (SIGCONT).
     pub fn goes_on(&self) {
-        self.signals("-CONT");
+        self.signals("CONT");
     }
 
     fn signals(&self, signal: &str) {
-        let id = self.child.borrow().as_ref().expect("a Redis that runs").id().to_string();
-        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        signals(self.child.borrow().as_ref().expect("a Redis that runs"), signal);
     }
 
     /// Where nodes find it.
