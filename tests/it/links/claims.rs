@@ -39,15 +39,26 @@ async fn one_of_the_same_name_leaves_the_others_people_alone() {
     let (first, other) = (joined(&redis, "one").await, joined(&redis, "two").await);
     claims(&first, user(1)).await;
     let second = joined(&redis, "one").await;
+    claims(&second, user(2)).await;
     // Its first refresh has come as far as a claim of its own, which went the same way later.
     let listed = async || redis.asked(&["SMEMBERS", "quckchat:users:one"]).contains(&user(2).to_string());
-    claims(&second, user(2)).await;
     until("the claim to be listed", listed).await;
-    let found = other.claims(vec![user(1), user(2)]).await;
-    assert!(found.everywhere && found.claims.iter().all(|claims| claims.len() == 1), "{found:?}");
-    // And whoever clears away finds both.
-    let had: HashSet<UserId> = other.disown("one").await.unwrap().into_iter().collect();
-    assert_eq!(had, HashSet::from([user(1), user(2)]));
+    until("each to be claimed once", async || {
+        let found = other.claims(vec![user(1), user(2)]).await;
+        found.everywhere && found.claims.iter().all(|claims| claims.len() == 1)
+    })
+    .await;
+    // And whoever clears away finds both. What was done and not answered in time is told to nobody: then once more.
+    let both = HashSet::from([user(1), user(2)]);
+    until("both to be found", async || {
+        if let Some(had) = other.disown("one").await {
+            return had.into_iter().collect::<HashSet<_>>() == both;
+        }
+        claims(&first, user(1)).await;
+        claims(&second, user(2)).await;
+        false
+    })
+    .await;
 }
 
 #[actix_web::test]
@@ -58,23 +69,38 @@ async fn of_those_who_clear_away_each_user_is_told_to_one() {
     }
     let redis = RedisServer::start(&[]).await;
     let gone = joined(&redis, "gone").await;
-    futures_util::future::join_all((0..USERS).map(|number| claims(&gone, user(number)))).await;
     let (one, two) = (joined(&redis, "one").await, joined(&redis, "two").await);
     let buries = async |cluster: &RedisCluster| {
         let mut had = Vec::new();
         loop {
-            match cluster.disown("gone").await.unwrap() {
-                more if more.is_empty() => return had,
+            match cluster.disown("gone").await? {
+                more if more.is_empty() => return Some(had),
                 more => had.extend(more),
             }
         }
     };
-    let (mut had, more) = tokio::join!(buries(&one), buries(&two));
-    had.extend(more);
+    // What was done and not answered in time is told to nobody: then once more, from the beginning.
+    let mut had = Vec::new();
+    until("all to be told", async || {
+        // Not all at once: each is answered within a second, also where Redis has little of a machine. Where one was not,
+        // it is made good as soon as the link is up again.
+        for portion in (0..USERS).collect::<Vec<_>>().chunks(100) {
+            futures_util::future::join_all(portion.iter().map(|number| claims(&gone, user(*number)))).await;
+        }
+        let listed = async || redis.asked(&["SCARD", "quckchat:users:gone"]).trim() == USERS.to_string();
+        until("all claims to be listed", listed).await;
+        let (Some(ones), Some(twos)) = tokio::join!(buries(&one), buries(&two)) else { return false };
+        had = [ones, twos].concat();
+        true
+    })
+    .await;
     assert_eq!(had.len(), USERS as usize);
     assert_eq!(had.into_iter().collect::<HashSet<_>>().len(), USERS as usize);
-    let found = one.claims((0..USERS).map(user).collect()).await;
-    assert!(found.everywhere && found.claims.iter().all(Vec::is_empty));
+    until("nobody to be claimed", async || {
+        let found = one.claims((0..USERS).map(user).collect()).await;
+        found.everywhere && found.claims.iter().all(Vec::is_empty)
+    })
+    .await;
 }
 
 #[actix_web::test]
@@ -92,6 +118,9 @@ async fn while_redis_does_not_answer_nobody_can_tell() {
     assert_eq!(found.claims.iter().map(Vec::len).collect::<Vec<_>>(), [1, 0], "its own are known");
     assert_eq!(one.disown("two").await, None);
     redis.goes_on();
-    until("Redis to tell again", async || one.claims(vec![user(2)]).await.everywhere).await;
-    assert_eq!(one.claims(vec![user(2)]).await.claims[0].len(), 1);
+    until("Redis to tell again", async || {
+        let found = one.claims(vec![user(2)]).await;
+        found.everywhere && found.claims[0].len() == 1
+    })
+    .await;
 }
