@@ -188,7 +188,7 @@ stories! {
     }
 
     async fn two_nodes_of_one_name_do_not_serve(stage: Stage) {
-        let name = [("QUCKCHAT__CLUSTER__NODE", "alpha"), ("QUCKCHAT__CLUSTER__LEASE", "2s")];
+        let name = [("QUCKCHAT__CLUSTER__NODE", "alpha"), ("QUCKCHAT__CLUSTER__LEASE", "9s")];
         let first = Process::serves(&stage, &name).await;
         let serve = ["--listen", "127.0.0.1:0", "serve"];
         let second = runs(&stage, &serve, &name).await;
