@@ -3,7 +3,7 @@
 
 use crate::chance::Chance;
 use crate::fleet::{Fleet, NODES};
-use crate::wait::pause;
+use crate::wait::{self, pause};
 use std::time::Duration;
 
 /// What breaks in a run.
@@ -145,8 +145,10 @@ impl Breaking<'_> {
             Fault::HintsLost => {
                 nodes.iter().for_each(|node| node.redis.loses(30));
                 self.lasts(4, 15).await;
+                // However slowly the crowd talks at one of them meanwhile.
+                let lost = async || nodes.iter().all(|node| node.redis.lost() > 0).then_some(());
+                wait::must("a hint to be lost at each node", lost).await;
                 nodes.iter().for_each(|node| node.redis.loses(0));
-                assert!(nodes.iter().all(|node| node.redis.lost() > 0), "no hint was lost");
             }
             Fault::RedisCut => {
                 for _ in 0..self.secs(8, 30) {

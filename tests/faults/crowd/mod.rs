@@ -95,7 +95,7 @@ impl Gathering {
         if agreed.await.is_some() {
             return Ok(begin.elapsed());
         }
-        let heads = audit.heads().await.unwrap_or_default();
+        let Some(heads) = audit.heads().await else { return Err("the database does not answer".to_owned()) };
         let lacking = self.clients.iter().filter_map(|client| Some((client, client.lacks(&heads)?)));
         let lines = lacking.map(|(client, lacks)| format!("\n    {}: {lacks}", client.name));
         let lines: Vec<String> = lines.take(20).collect();

@@ -82,7 +82,7 @@ impl Node {
         // How long something lasts is told by a clock that nobody sets.
         command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("DONT_FAKE_MONOTONIC", "1").env("FAKETIME_NO_CACHE", "1");
         self.begins(command).await;
-        let off = self.clock_is_off().await.expect("its clock in its health");
+        let off = wait::must("its clock in its health", async || self.clock_is_off().await).await;
         assert!((off + 1000 * i64::from(ahead)).abs() < 10_000, "its clock is {off} ms behind the database's");
     }
 
