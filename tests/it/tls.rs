@@ -1,6 +1,7 @@
 //! TLS, by the node itself and by the balancer: both doors behind it, a certificate that is replaced under open sockets,
 //! and files that cannot be used.
 
+use crate::support::certificate::Pair;
 use crate::support::haproxy::Balancer;
 use crate::support::process::{Process, runs};
 use crate::support::speech::fresh_key;
@@ -10,7 +11,6 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -20,26 +20,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 
-/// A certificate of a story's own, and its key.
-struct Pair {
-    certificate: String,
-    key: String,
-}
-
 impl Pair {
-    fn new() -> Pair {
-        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        Pair { certificate: made.cert.pem(), key: made.signing_key.serialize_pem() }
-    }
-
-    /// Puts it where the node looks.
-    fn is_put(&self, folder: &Path) -> Files {
-        let files = Files { certificate: folder.join("certificate.pem"), key: folder.join("key.pem") };
-        std::fs::write(&files.certificate, &self.certificate).unwrap();
-        std::fs::write(&files.key, &self.key).unwrap();
-        files
-    }
-
     fn der(&self) -> CertificateDer<'static> {
         CertificateDer::from_pem_slice(self.certificate.as_bytes()).unwrap()
     }
@@ -76,20 +57,6 @@ impl Pair {
         secure.says(json!({ "cmd": "hello", "data": {} })).await;
         assert_eq!(secure.hears().await["event"], "ready");
         secure
-    }
-}
-
-struct Files {
-    certificate: PathBuf,
-    key: PathBuf,
-}
-
-impl Files {
-    fn variables(&self) -> [(&'static str, &str); 2] {
-        [
-            ("QUCKCHAT__GATEWAY__TLS_CERTIFICATE", self.certificate.to_str().unwrap()),
-            ("QUCKCHAT__GATEWAY__TLS_KEY", self.key.to_str().unwrap()),
-        ]
     }
 }
 

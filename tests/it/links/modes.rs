@@ -1,26 +1,22 @@
 //! The ways in which Redis may be there: with TLS, with few rights, behind Sentinels, as a Redis Cluster.
 
 use super::{is_linked, is_shown};
+use crate::support::certificate::{Files, Pair};
 use crate::support::redis::has_redis_server;
 use crate::support::*;
 use quckchat::config::{ClusterKind, Config};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// What the README names as the rights that a node needs; `{prefix}` is `cluster.prefix`.
 const RIGHTS: &str = "-@all +ping +publish +subscribe +unsubscribe +multi +exec +hset +hgetall +hdel +pexpire +sadd \
                       +srem +srandmember +evalsha +script|load +time +get +set";
 
-/// Makes a certificate for `localhost` that vouches for itself: `.pem` and `.key` of the path that it gives.
-pub fn certificate(folder: &Path, name: &str) -> PathBuf {
-    let path = folder.join(name);
-    let mut command = Command::new("openssl");
-    command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]);
-    command.args(["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]);
-    command.args(["-addext", "basicConstraints=critical,CA:FALSE"]);
-    command.arg("-keyout").arg(path.with_extension("key")).arg("-out").arg(path.with_extension("pem"));
-    assert!(command.stderr(Stdio::null()).status().unwrap().success());
-    path
+/// A Redis that speaks TLS with this certificate, and where nodes find it so.
+pub async fn speaks_tls(files: &Files) -> (RedisServer, String) {
+    let port = free_address().port().to_string();
+    let tls = ["--tls-port", &port, "--tls-auth-clients", "no"];
+    let named = ["--tls-cert-file", files.certificate.to_str().unwrap(), "--tls-key-file", files.key.to_str().unwrap()];
+    let redis = RedisServer::start(&[&tls[..], &named[..]].concat()).await;
+    (redis, format!("rediss://localhost:{port}"))
 }
 
 /// A Sentinel that watches a master by the name of "mymaster", and is impatient.
@@ -70,16 +66,13 @@ async fn over_tls() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let path = certificate(folder.path(), "redis");
-    let (pem, key, port) = (path.with_extension("pem"), path.with_extension("key"), free_address().port().to_string());
-    let tls = ["--tls-port", &port, "--tls-auth-clients", "no"];
-    let files = ["--tls-cert-file", pem.to_str().unwrap(), "--tls-key-file", key.to_str().unwrap()];
-    let redis = RedisServer::start(&[&tls[..], &files[..]].concat()).await;
+    let files = Pair::new().is_put(folder.path());
+    let (redis, url) = speaks_tls(&files).await;
     let Some(stage) = Stage::over(&redis).await else { return };
     let story = |stage: Stage| async move {
         let set = |config: &mut Config| {
-            config.cluster.url = secret(&format!("rediss://localhost:{port}"));
-            config.cluster.ca = pem;
+            config.cluster.url = secret(&url);
+            config.cluster.ca = files.certificate;
         };
         people_talk(&stage, set).await;
     };

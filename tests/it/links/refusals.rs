@@ -1,6 +1,7 @@
 //! A Redis that no node can use: refused at the start, in a sentence that says what to do.
 
-use super::modes::certificate;
+use super::modes::speaks_tls;
+use crate::support::certificate::Pair;
 use crate::support::process::runs;
 use crate::support::redis::has_redis_server;
 use crate::support::*;
@@ -132,16 +133,11 @@ async fn a_certificate_that_nobody_vouches_for_is_refused() {
         return;
     }
     let stage = nowhere();
-    let folder = tempfile::tempdir().unwrap();
-    let (own, other) = (certificate(folder.path(), "own"), certificate(folder.path(), "other"));
-    let port = free_address().port().to_string();
-    let (pem, key) = (own.with_extension("pem"), own.with_extension("key"));
-    let tls = ["--tls-port", &port, "--tls-auth-clients", "no"];
-    let files = ["--tls-cert-file", pem.to_str().unwrap(), "--tls-key-file", key.to_str().unwrap()];
-    let _redis = RedisServer::start(&[&tls[..], &files[..]].concat()).await;
-    let url = format!("rediss://localhost:{port}");
+    let folders = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [own, other] = folders.each_ref().map(|folder| Pair::new().is_put(folder.path()));
+    let (_redis, url) = speaks_tls(&own).await;
     refuses(&stage, &[("url", &url)], &["cluster.url", "certificate", "cluster.ca"]).await;
-    let ca = other.with_extension("pem");
-    refuses(&stage, &[("url", &url), ("ca", ca.to_str().unwrap())], &["certificate", "cluster.ca"]).await;
+    let ca = other.certificate.to_str().unwrap();
+    refuses(&stage, &[("url", &url), ("ca", ca)], &["certificate", "cluster.ca"]).await;
     stage.clear().await;
 }

@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod bus;
+pub mod certificate;
 pub mod clock;
 pub mod haproxy;
 pub mod node;
