@@ -295,7 +295,7 @@ async fn history_comes_from_a_replica_that_is_as_far() {
         })
         .await;
         assert_eq!(strictly.history(pair).await.ok()["items"][0]["text"], "as it is here");
-        assert_eq!(found(&strictly).await, "Bob as he is here");
+        until("Bob as he is", async || found(&strictly).await == "Bob as he is here").await;
 
         let far = server.says("story", "SELECT pg_current_wal_lsn()::text").await;
         replica.says("story", "SELECT pg_wal_replay_resume()::text").await;
