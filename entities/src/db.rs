@@ -296,7 +296,6 @@ impl Db {
         if looks.reads_only {
             signs.reads_only();
         } else if was_read_only {
-            // Those from before may be with a server that was replaced.
             signs.wrote();
         }
         Ok(looks.written_to)
