@@ -9,13 +9,13 @@ use crate::fault::Fault;
 use crate::fleet::{self, Fleet};
 use crate::history::audit::Audit;
 use crate::history::check::{Findings, History, check};
-use crate::wait::{self, pause};
+use crate::wait::pause;
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
 /// Within this everybody has come and has all that there is.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(120);
-/// After a fault everybody must have what there is within this, where the machine is the runs' own: `tests/run --faults`.
+/// After a fault everybody must have what there is within this.
 const HEALS_WITHIN: Duration = Duration::from_secs(10);
 /// How long the crowd goes on when all is well again.
 const AFTERWARDS: Duration = Duration::from_millis(700);
@@ -68,12 +68,6 @@ struct Run {
 }
 
 impl Run {
-    /// Within what it must heal. A short run is told beside whatever else a machine has to do: how long it took is only
-    /// printed there.
-    fn heals_within(&self) -> Duration {
-        if self.at_length { HEALS_WITHIN } else { wait::PATIENCE }
-    }
-
     async fn goes(&self, fleet: &mut Fleet) -> Outcome {
         let audit = Audit::begin(&fleet.database_url()).await;
         let people = fleet.people(self.size.people);
@@ -85,13 +79,13 @@ impl Run {
         self.fault.happens(fleet, &mut chance, self.at_length).await;
         // From here on nothing is broken, and nobody begins anything new.
         gathering.acts(false);
-        let mut healed = gathering.agrees(&audit, self.heals_within()).await;
+        let mut healed = gathering.agrees(&audit, HEALS_WITHIN).await;
         if healed.is_ok() {
             // The fleet goes on as before.
             gathering.acts(true);
             pause(AFTERWARDS).await;
             gathering.acts(false);
-            if let Err(why) = gathering.agrees(&audit, self.heals_within()).await {
+            if let Err(why) = gathering.agrees(&audit, HEALS_WITHIN).await {
                 healed = Err(format!("afterwards: {why}"));
             }
         }

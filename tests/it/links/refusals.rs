@@ -8,6 +8,7 @@ use crate::support::*;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
+use std::time::Instant;
 
 /// Whatever is asked, it says this.
 fn says_always(answer: &'static [u8]) -> String {
@@ -46,8 +47,10 @@ async fn refuses(stage: &Stage, settings: &[(&str, &str)], words: &[&str]) {
     let variables: Vec<(String, &str)> =
         settings.iter().map(|(key, value)| (format!("QUCKCHAT__CLUSTER__{}", key.to_uppercase()), *value)).collect();
     let variables: Vec<(&str, &str)> = variables.iter().map(|(key, value)| (&key[..], *value)).collect();
+    let began = Instant::now();
     // An address of nobody's (RFC 5737): a node that did not mind its Redis would end too, with other words.
     let ended = runs(stage, &["--listen", "192.0.2.1:9", "serve"], &variables).await;
+    assert!(began.elapsed() < secs(8), "{settings:?}: {:?}", began.elapsed());
     assert_eq!(ended.status.code(), Some(1), "{settings:?}: {}", ended.log);
     let line = ended.log.lines().last().unwrap_or_default();
     for word in words {
