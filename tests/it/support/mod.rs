@@ -38,7 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Awaits what must happen; fails saying what did not.
 pub async fn within<T>(happening: impl Future<Output = T>, what: &str) -> T {
-    match tokio::time::timeout(PATIENCE, happening).await {
+    // Boxed, as every large future of a test: unoptimised, each frame on the way to it holds a copy.
+    match tokio::time::timeout(PATIENCE, Box::pin(happening)).await {
         Ok(happened) => happened,
         Err(_) => panic!("waited in vain for {what}"),
     }

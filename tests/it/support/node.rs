@@ -141,7 +141,7 @@ impl Node {
         };
         let cluster = common.bus.join(stage, &config, name).await;
         let surroundings = Surroundings { clock, cluster, sms: common.letters.clone() };
-        let node = within(node::Node::start(config, surroundings), "the node to start").await.unwrap();
+        let node = within(Box::pin(node::Node::start(config, surroundings)), "the node to start").await.unwrap();
         let (address, operations) = (node.address, node.operations);
         Node(Rc::new(Inner {
             address,

@@ -77,7 +77,7 @@ impl Stage {
 
     /// Tells the story, and clears the stage.
     pub async fn play<S: Future<Output = ()>>(self, story: impl FnOnce(Stage) -> S) {
-        let ending = AssertUnwindSafe(story(self.clone())).catch_unwind().await;
+        let ending = AssertUnwindSafe(Box::pin(story(self.clone()))).catch_unwind().await;
         self.clear().await;
         if let Err(panic) = ending {
             std::panic::resume_unwind(panic);

@@ -60,7 +60,7 @@ impl Stage {
 
     /// Runs the test, and clears the stage.
     pub async fn play(self, test: impl AsyncFnOnce(&Stage)) {
-        let ending = AssertUnwindSafe(test(&self)).catch_unwind().await;
+        let ending = AssertUnwindSafe(Box::pin(test(&self))).catch_unwind().await;
         if let Some((server, name)) = &self.server {
             server.write().execute_unprepared(&format!("DROP DATABASE {name} WITH (FORCE)")).await.unwrap();
         }
