@@ -73,7 +73,7 @@ fleet_stories! {
         ann.signs_out().await.ok_with(204);
         assert_eq!(sweeps(&fleet, phones.is_closed()).await, 4403);
         laptops.is_served().await;
-        assert!(laptops.is_open());
+        laptops.stays_open();
     }
 
     async fn who_comes_and_goes_unheard_is_found_by_the_sweep(stage: Stage) {

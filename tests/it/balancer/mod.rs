@@ -110,7 +110,9 @@ async fn a_node_that_goes_away_gets_nothing_new_and_nobody_notices() {
         let home = devices[0].home;
         let going = nodes.remove(home);
         going.is_told_to_stop();
-        // At once a new socket of somebody who belongs there goes elsewhere, whether the balancer knows yet or not.
+        // A signal takes its time to arrive.
+        until("the node to know that it goes", async || going.node.gets("/ready").await.status == 503).await;
+        // From now on a new socket of somebody who belongs there goes elsewhere, whether the balancer knows yet or not.
         let early = people[0].connects().await;
         balancer.finds(home + 1, "DOWN").await;
         let before = balancer.sees(home + 1, "stot").await;
@@ -131,7 +133,8 @@ async fn a_node_that_goes_away_gets_nothing_new_and_nobody_notices() {
         for device in &mut devices {
             device.holds(&truth, group).await;
         }
-        assert!(early.is_open() && late.is_open());
+        early.stays_open();
+        late.stays_open();
     })
     .await;
 }

@@ -211,6 +211,11 @@ impl Socket {
         !self.shared.ended.get()
     }
 
+    /// Fails if the connection has ended, saying how.
+    pub fn stays_open(&self) {
+        assert!(self.is_open(), "closed with {:?}; {}", self.shared.closed.get(), self.diary());
+    }
+
     /// Closes as clients do.
     pub async fn hangs_up(self) {
         let _ = self.shared.sink.lock().await.send(Message::Close(None)).await;
