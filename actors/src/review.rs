@@ -3,10 +3,9 @@
 
 use crate::clock::Clock;
 use crate::cluster::{Content, Delivery, Link, Topic};
-use crate::conversation::read;
 use crate::entry::Entries;
 use crate::limits::Limits;
-use crate::presence::Presences;
+use crate::presence::{Presences, acquaintance};
 use crate::protocol::view::Status;
 use entities::{Db, SessionId, Timestamp, UserId, session};
 use sea_orm::{DbErr, QuerySelect};
@@ -16,9 +15,9 @@ use std::time::Duration;
 
 /// Users looked at in one query.
 const PAGE: usize = 1000;
-/// Rows tell their moment by the clock of the node that wrote them, and appear when it has committed: so much later at
-/// most.
-const MARGIN: Duration = Duration::from_secs(15);
+/// Rows tell their moment by the clock of the node that wrote them, and appear when it has committed: which it may have
+/// to wait for, twice as long as it waits for a statement by default, with time to spare.
+const MARGIN: Duration = Duration::from_secs(60);
 
 /// What one sweep after another looks at.
 pub(crate) struct Review {
@@ -76,18 +75,19 @@ impl Review {
     /// Whoever shares nothing any more with somebody watches them no longer. Only those can who left something since
     /// then, or whom they watch.
     async fn part_strangers(&self, since: Timestamp) -> Result<(), DbErr> {
+        // Asked first: mostly nobody has, and the watches of all sockets are many.
+        let left = acquaintance::left_since(self.db.read(), since).await?;
+        if left.is_empty() {
+            return Ok(());
+        }
         let mut watches = HashSet::new();
         for hub in self.entries.hubs() {
             watches.extend(hub.watches().await);
         }
-        if watches.is_empty() {
-            return Ok(());
-        }
-        let left = read::left_since(self.db.read(), since).await?;
         watches.retain(|(watcher, watched)| left.contains(watcher) || left.contains(watched));
         let watches: Vec<(UserId, UserId)> = watches.into_iter().collect();
         for page in watches.chunks(PAGE) {
-            let acquainted = read::acquainted_pairs(&self.db, page).await?;
+            let acquainted = acquaintance::acquainted_pairs(&self.db, page).await?;
             let strangers: Vec<_> = page.iter().copied().filter(|pair| !acquainted.contains(pair)).collect();
             if !strangers.is_empty() {
                 let strangers: Arc<[_]> = strangers.into();

@@ -157,7 +157,7 @@ async fn every_read_finds_its_rows_by_an_index(db: &Db) {
     let heads = read::heads(&recorder, pairs()).await.unwrap();
     assert_eq!(heads[&(user, tea)].0.unread, 10);
     read::ended(&recorder, pairs()).await.unwrap();
-    read::left_since(&recorder, Timestamp::from_millis(1)).await.unwrap();
+    crate::presence::acquaintance::left_since(&recorder, Timestamp::from_millis(1)).await.unwrap();
     let own = read::user_items(&recorder, &[(user, 0)], Some(51)).await.unwrap();
     assert!(!own[&user].1.is_empty());
     let message = MessageId::from_uuid(id(2, 1010));

@@ -11,10 +11,10 @@ use entities::{
     participant, user,
 };
 use sea_orm::{
-    ActiveEnum, ColumnTrait, ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryOrder,
-    QueryResult, QuerySelect, Value,
+    ActiveEnum, ColumnTrait, ConnectionTrait, DbErr, FromQueryResult, QueryFilter, QueryOrder, QueryResult,
+    QuerySelect, Value,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// Counting stops here: '1000+'.
 pub const UNREAD_CAP: i64 = 1000;
@@ -524,41 +524,6 @@ pub async fn place_of(db: &Db, message: MessageId) -> Result<Option<Conversation
     found.one(db.read()).await
 }
 
-/// Which of these users share a conversation with `user` now, or are that user.
-pub async fn acquainted(db: &Db, user: UserId, others: &[UserId]) -> Result<Vec<UserId>, DbErr> {
-    let pairs: Vec<(UserId, UserId)> = others.iter().map(|other| (user, *other)).collect();
-    Ok(acquainted_pairs(db, &pairs).await?.into_iter().map(|(_, other)| other).collect())
-}
-
-/// Those of the pairs (user, other) who share a conversation, or are one.
-pub async fn acquainted_pairs(db: &Db, pairs: &[(UserId, UserId)]) -> Result<HashSet<(UserId, UserId)>, DbErr> {
-    let mut table = Table::new(2);
-    pairs.iter().for_each(|(user, other)| table.push([(*other).into(), (*user).into()]));
-    if table.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let rows = table
-        .select(db.read(), &["uuid", "uuid"], |values| {
-            format!(
-                "SELECT DISTINCT k.column2, k.column1 FROM (VALUES {values}) AS k WHERE k.column1 = k.column2 OR EXISTS (\
-                 SELECT 1 FROM participants AS m JOIN participants AS o ON o.conversation_id = m.conversation_id \
-                 AND o.user_id = k.column1 AND o.until_rev IS NULL WHERE m.user_id = k.column2 AND m.until_rev IS NULL)"
-            )
-        })
-        .await?;
-    rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
-}
-
-/// Who has left a conversation since then, or was removed from one.
-pub async fn left_since(connection: &impl ConnectionTrait, since: Timestamp) -> Result<HashSet<UserId>, DbErr> {
-    let left = participant::Entity::find()
-        .select_only()
-        .column(participant::Column::UserId)
-        .distinct()
-        .filter(participant::COLUMN.left_at.gte(since));
-    Ok(left.into_tuple().all(connection).await?.into_iter().collect())
-}
-
 // --- for sockets that say hello
 
 /// Where a member stands in a conversation, without counts.
@@ -568,8 +533,6 @@ pub struct Position {
     pub user: UserId,
     /// The conversation.
     pub conversation: ConversationId,
-    /// The newest message.
-    pub last_seq: i64,
     /// The newest change.
     pub last_rev: i64,
     /// The first message that the member may see.
@@ -583,7 +546,7 @@ pub async fn positions(connection: &impl ConnectionTrait, pairs: Table) -> Resul
     let rows = pairs
         .select(connection, &["uuid", "uuid"], |values| {
             format!(
-                "SELECT p.user_id, p.conversation_id, c.last_seq, c.last_rev, p.visible_from_seq, p.user_rev FROM (VALUES {values}) AS k \
+                "SELECT p.user_id, p.conversation_id, c.last_rev, p.visible_from_seq, p.user_rev FROM (VALUES {values}) AS k \
                  JOIN participants AS p ON p.user_id = k.column1 AND p.conversation_id = k.column2 AND p.until_rev IS NULL \
                  JOIN conversations AS c ON c.id = p.conversation_id"
             )
@@ -593,10 +556,9 @@ pub async fn positions(connection: &impl ConnectionTrait, pairs: Table) -> Resul
         Ok(Position {
             user: row.try_get_by_index(0)?,
             conversation: row.try_get_by_index(1)?,
-            last_seq: row.try_get_by_index(2)?,
-            last_rev: row.try_get_by_index(3)?,
-            visible_from_seq: row.try_get_by_index(4)?,
-            user_rev: row.try_get_by_index(5)?,
+            last_rev: row.try_get_by_index(2)?,
+            visible_from_seq: row.try_get_by_index(3)?,
+            user_rev: row.try_get_by_index(4)?,
         })
     };
     rows.iter().map(position).collect()

@@ -77,6 +77,8 @@ impl Presences {
                 tracing::warn!(%error, "when people were seen last could not be written");
                 self.clock.sleep(AGAIN).await;
             }
+            // Again: they may have come back while that was written.
+            let shown_as = self.statuses(page).await.unwrap_or(shown_as);
             for (user, status) in page.iter().zip(shown_as) {
                 let last_seen_at = status.is_none().then_some(seen_at);
                 let presence = Presence { user_id: *user, status: status.unwrap_or(Status::Offline), last_seen_at };
@@ -99,8 +101,8 @@ pub(super) async fn seen(db: &Db, clock: &dyn Clock, users: &[UserId], at: Times
         )
     };
     transact(db, clock, async |transaction| {
-        if db.backend() == Backend::Postgres {
-            // All who lock several users do so in this order.
+        // All who lock several users do so in this order.
+        if users.len() > 1 && db.backend() == Backend::Postgres {
             let lock = |list: &str| format!("SELECT id FROM users WHERE id IN ({list}) ORDER BY id FOR NO KEY UPDATE");
             select_in(transaction, users, "uuid", lock).await?;
         }

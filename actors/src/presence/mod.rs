@@ -1,6 +1,7 @@
 //! Who is there: by sockets over all nodes, told to those who watch.
 //! Never to anybody who shares no conversation with the user.
 
+pub(crate) mod acquaintance;
 mod actor;
 mod ending;
 mod shown;
@@ -8,7 +9,6 @@ mod shown;
 use crate::caller::{Caller, Identity};
 use crate::clock::Clock;
 use crate::cluster::{Claim, Topic, most_present};
-use crate::conversation::read;
 use crate::entry::{Entries, shard_of};
 use crate::limits::Limits;
 use crate::protocol::command::{GetPresence, SetPresence, UnwatchPresence, WatchPresence};
@@ -87,14 +87,14 @@ impl Presences {
 
     /// `presence.get`.
     pub async fn get(&self, caller: &Caller, command: GetPresence) -> Outcome<view::Presences> {
-        let allowed = read::acquainted(&self.db, caller.user()?, &command.user_ids).await?;
+        let allowed = acquaintance::acquainted(&self.db, caller.user()?, &command.user_ids).await?;
         Ok(view::Presences { items: self.look(&allowed).await? })
     }
 
     /// `presence.watch`.
     pub async fn watch(&self, caller: &Caller, command: WatchPresence) -> Outcome<view::Presences> {
         let (user, socket) = (caller.user()?, caller.socket()?);
-        let allowed = read::acquainted(&self.db, user, &command.user_ids).await?;
+        let allowed = acquaintance::acquainted(&self.db, user, &command.user_ids).await?;
         let mut watched = socket.watched();
         watched.extend(&allowed);
         if watched.len() > WATCHED {
@@ -120,7 +120,7 @@ impl Presences {
 
     /// Who of `watched` the user shares no conversation with any more.
     pub async fn estranged(&self, user: UserId, watched: Vec<UserId>) -> Outcome<Vec<UserId>> {
-        let allowed = read::acquainted(&self.db, user, &watched).await?;
+        let allowed = acquaintance::acquainted(&self.db, user, &watched).await?;
         Ok(watched.into_iter().filter(|other| !allowed.contains(other)).collect())
     }
 
