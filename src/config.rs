@@ -151,7 +151,7 @@ pub struct Database {
     /// For how long it is.
     #[serde(with = "duration")]
     pub retry_within: Duration,
-    /// PostgreSQL: hot standbys that pages of history come from.
+    /// PostgreSQL: hot standbys that pages of history and searches for people come from.
     pub replicas: Vec<DatabaseUrl>,
     /// A replica that is further behind is passed over.
     #[serde(with = "duration")]

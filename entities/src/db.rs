@@ -100,6 +100,8 @@ struct Shared {
     retries: (u32, Duration),
     /// How long a server may be silent, where there is a network in between.
     patience: Option<Duration>,
+    /// The same for the beginning of a transaction, at which a server has nothing to do.
+    patience_to_begin: Option<Duration>,
 }
 
 impl Db {
@@ -130,6 +132,7 @@ impl Db {
                 replicas: Replicas::new(&Options { replicas: Vec::new(), ..options.clone() })?,
                 retries: (options.retries, options.retry_within),
                 patience: None,
+                patience_to_begin: None,
             }),
         })
     }
@@ -140,7 +143,8 @@ impl Db {
         let server = Server::meet(connect.clone(), options.acquire_timeout).await?;
         let signs = Arc::new(Signs::new());
         let write = DatabaseConnection::from(postgres::pool(options, connect, &signs));
-        let patience = Some(options.acquire_timeout + options.statement_timeout + SILENCE);
+        let patience_to_begin = options.acquire_timeout + SILENCE;
+        let patience = Some(patience_to_begin + options.statement_timeout);
         Ok(Self {
             read: Reader::new(write.clone(), &signs, patience),
             write,
@@ -152,6 +156,7 @@ impl Db {
                 replicas,
                 retries: (options.retries, options.retry_within),
                 patience,
+                patience_to_begin: Some(patience_to_begin),
             }),
         })
     }
@@ -225,8 +230,11 @@ impl Db {
         connection: &DatabaseConnection,
         options: impl Fn() -> TransactionOptions,
     ) -> Result<DatabaseTransaction, DbErr> {
-        match self.heard(connection.begin_with_options(options())).await {
-            Err(error) if self.is_lost(&error) => self.heard(connection.begin_with_options(options())).await,
+        let patience = self.shared.patience_to_begin;
+        match self.heard_within(patience, connection.begin_with_options(options())).await {
+            Err(error) if self.is_lost(&error) => {
+                self.heard_within(patience, connection.begin_with_options(options())).await
+            }
             begun => begun,
         }
     }
@@ -239,7 +247,15 @@ impl Db {
     /// Awaits what the database answers, but not for ever: a server that has vanished from the network does not say
     /// so. Learns from an error: a connection that was given up is not used again.
     pub async fn heard<T>(&self, answer: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
-        let answered = match self.shared.patience {
+        self.heard_within(self.shared.patience, answer).await
+    }
+
+    async fn heard_within<T>(
+        &self,
+        patience: Option<Duration>,
+        answer: impl Future<Output = Result<T, DbErr>>,
+    ) -> Result<T, DbErr> {
+        let answered = match patience {
             Some(patience) => reader::heard(patience, answer).await,
             None => answer.await,
         };

@@ -134,7 +134,7 @@ struct Database {
     answered_in_ms: Option<u64>,
     connections: u32,
     idle_connections: usize,
-    /// Standbys that pages of history may come from, and those of them that are near enough.
+    /// Standbys that pages of history and searches for people may come from, and those of them that are near enough.
     replicas: usize,
     replicas_near: usize,
     wal_bytes: u64,

@@ -7,17 +7,17 @@ use entities::{Backend, Db, Timestamp};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ConnectionTrait, DbErr, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, Set};
 
-/// All nodes that have a row, by name. Never by a replica: leases would look older than they are.
+/// All nodes that have a row, by name.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn all(db: &Db) -> Result<Vec<node::Model>, DbErr> {
-    node::all().all(db.write()).await
+    node::all().all(db.read()).await
 }
 
 /// The node of this name.
 pub async fn find(db: &Db, id: &str) -> Result<Option<node::Model>, DbErr> {
-    node::by_id(id).one(db.write()).await
+    node::by_id(id).one(db.read()).await
 }
 
 /// Takes a name that nobody has; tells whether that was so.
@@ -90,7 +90,7 @@ pub async fn compare_clocks(db: &Db, clock: &dyn Clock) -> Result<(), DbErr> {
     }
     let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint";
     let before = clock.now().millis();
-    let row = db.write().query_one_raw(db.backend().statement(sql, [])).await?;
+    let row = db.read().query_one_raw(db.backend().statement(sql, [])).await?;
     let after = clock.now().millis();
     if let Some(theirs) = row.map(|row| row.try_get_by_index::<i64>(0)).transpose()? {
         clock.set_offset_ms(clock.offset_ms() + correction(before, after, theirs));

@@ -25,7 +25,7 @@ pub struct Options {
     pub retries: u32,
     /// For how long it is tried again at most.
     pub retry_within: Duration,
-    /// PostgreSQL: servers that follow the one of `url`; pages of history are read from them.
+    /// PostgreSQL: servers that follow the one of `url`; pages of history and searches for people are read from them.
     pub replicas: Vec<String>,
     /// A replica that is further behind is passed over.
     pub replica_lag: Duration,

@@ -98,7 +98,7 @@ impl Server {
     }
 
     /// Looks how the server is; `afresh` by a new connection, whose settings are those of today. One that has vanished
-    /// from the network does not say so: it is not waited for, nor do others wait for whoever does.
+    /// from the network does not say so: it is not waited for.
     pub async fn look(&self, afresh: bool) -> Result<Looks, sqlx::Error> {
         let mut kept = self.watch.lock().await;
         // Taken out: whoever gives up waiting leaves no connection behind that is in the middle of something.
