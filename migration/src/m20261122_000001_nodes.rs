@@ -34,7 +34,7 @@ const DEFINITIONS: [&str; 4] = [
         reaper TEXT,
         reaper_until BIGINT
     ) {rewritten}",
-    "CREATE INDEX sessions_revoked_at ON sessions (revoked_at) WHERE revoked_at IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS sessions_revoked_at ON sessions (revoked_at) WHERE revoked_at IS NOT NULL",
     "ALTER TABLE participants ADD COLUMN left_at BIGINT",
-    "CREATE INDEX participants_left_at ON participants (left_at) WHERE left_at IS NOT NULL",
+    "CREATE INDEX IF NOT EXISTS participants_left_at ON participants (left_at) WHERE left_at IS NOT NULL",
 ];
