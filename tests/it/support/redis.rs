@@ -4,6 +4,7 @@
 use super::process::{lines, signals};
 use super::{free_address, within};
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::process::{Child, Command, Stdio};
 use tempfile::TempDir;
 
@@ -101,6 +102,13 @@ impl RedisServer {
         let stats = self.asked(&["INFO", "commandstats"]);
         let line = stats.lines().find_map(|line| line.strip_prefix("cmdstat_publish:calls="));
         line.and_then(|line| line.split(',').next()).map_or(0, |calls| calls.parse().unwrap())
+    }
+
+    /// The connections that others have with it, by its own numbers for them.
+    pub fn connections(&self) -> BTreeSet<String> {
+        let clients = self.asked(&["CLIENT", "LIST"]);
+        let others = clients.lines().filter(|line| !line.contains(" cmd=client"));
+        others.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect()
     }
 }
 
