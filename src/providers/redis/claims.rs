@@ -73,7 +73,8 @@ impl Claims {
         Claims { wire, node, own: Mutex::default() }
     }
 
-    /// One device; see `Cluster::claim`. Begun at the call, so that claims of one device keep their order.
+    /// One device; see `Cluster::claim`. Begun at the call, so that claims of one device keep their order; in a Redis Cluster
+    /// a slot that moves at that moment may turn two of them round, until they are refreshed.
     pub fn claim(
         self: &Arc<Self>,
         user: UserId,
@@ -86,7 +87,8 @@ impl Claims {
         };
         let (claims, last) = (self.clone(), devices.is_empty());
         let mut step = unconstrained(async move { claims.step(user, session, status, last).await }).boxed();
-        // Looked at once, it has put its commands into the connection, which has room for all of them.
+        // Looked at once, it has put its commands into the connection, which has room for all of them where it is to one
+        // server.
         let done = step.as_mut().now_or_never();
         let claims = self.clone();
         async move {

@@ -191,7 +191,8 @@ fn at_once() -> TcpSettings {
 
 fn address(url: &str) -> RedisResult<ConnectionInfo> {
     let info = url.into_connection_info()?;
-    // Without CLIENT SETINFO, for which its user would need a right.
+    // Without CLIENT SETINFO, for which its user would need a right; behind Sentinels and in a Redis Cluster the driver
+    // says it nevertheless.
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
     Ok(info.set_redis_settings(settings).set_tcp_settings(at_once()))
 }
