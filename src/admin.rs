@@ -2,11 +2,12 @@
 //! demonstration.
 //! Never over the network.
 
+use crate::auth::roles::OPERATOR;
+use crate::auth::sessions::Origin;
 use crate::auth::{self, Auth, audit};
 use crate::config::{Config, Profile};
 use crate::nodes::{listed, write_table};
 use crate::providers::sms;
-use crate::users::profile::OPERATOR;
 use actors::clock::Clock;
 use actors::protocol::command::Device;
 use entities::{Db, SessionId, Timestamp, UserId, refresh_token, session, user, user_role};
@@ -172,8 +173,10 @@ impl Batch {
         self.sessions.push(auth::sessions::row(auth::sessions::Beginning {
             session: session_id,
             user: user_id,
-            device: Device { name: Some(SEEDED_DEVICE.to_owned()), ..Device::default() },
-            address: None,
+            origin: Origin {
+                device: Device { name: Some(SEEDED_DEVICE.to_owned()), ..Device::default() },
+                ..Origin::default()
+            },
             at: now,
         }));
         self.tokens.push(token_row);
@@ -192,14 +195,14 @@ impl Batch {
 fn person(id: UserId, number: usize, now: Timestamp) -> user::Model {
     let display_name = format!("Person {number}");
     let name_key = display_name.to_lowercase();
-    user::Model { display_name, name_key, ..auth::newcomer(id, None, now) }
+    user::Model { display_name, name_key, ..user::Model::new(id, now) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::roles;
     use crate::auth::testing::{FakeClock, Scratch};
-    use crate::users::profile::has_role;
     use entities::audit_event;
     use sea_orm::PaginatorTrait;
 
@@ -228,7 +231,7 @@ mod tests {
             let nearly_a_day = clock.now().plus(SEEDED_TTL - Duration::from_secs(1));
             let identity = auth.tokens.verify(&text("accessToken"), nearly_a_day).unwrap();
             assert_eq!((identity.user.to_string(), identity.session.to_string()), (text("userId"), text("sessionId")));
-            let sessions = auth::Sessions::new(scratch.db.clone(), clock.clone());
+            let sessions = auth::Sessions::new(scratch.db.clone(), clock.clone(), &config.auth);
             sessions.check(identity).await.unwrap();
             assert!(auth.refresh.spend(&text("refreshToken"), None).await.is_ok());
             scratch.drop().await;
@@ -254,17 +257,18 @@ mod tests {
             let ann = user::Model {
                 username: Some("Ann".to_owned()),
                 username_key: Some("ann".to_owned()),
-                ..auth::newcomer(dyn_clock.user_id(), phone, clock.now())
+                phone,
+                ..user::Model::new(dyn_clock.user_id(), clock.now())
             };
             let id = ann.id;
             user::Entity::insert(ann.into_active_model()).exec_without_returning(scratch.db.write()).await.unwrap();
             for (name, new) in [("aNN", true), ("+49 151 12345678", false), (id.to_string().as_str(), false)] {
                 assert_eq!(grant(&scratch.db, dyn_clock, name, OPERATOR).await.unwrap(), (id, new));
             }
-            assert!(has_role(scratch.db.read(), id, OPERATOR).await.unwrap());
+            assert!(roles::has(scratch.db.read(), id, OPERATOR).await.unwrap());
             assert_eq!(revoke(&scratch.db, dyn_clock, "ann", OPERATOR).await.unwrap(), (id, true));
             assert_eq!(revoke(&scratch.db, dyn_clock, "ann", OPERATOR).await.unwrap(), (id, false));
-            assert!(!has_role(scratch.db.read(), id, OPERATOR).await.unwrap());
+            assert!(!roles::has(scratch.db.read(), id, OPERATOR).await.unwrap());
             assert_eq!(audit_event::of_user(id).count(scratch.db.read()).await.unwrap(), 2);
 
             let nobody = grant(&scratch.db, dyn_clock, "bob", OPERATOR).await;

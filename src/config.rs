@@ -302,6 +302,9 @@ pub struct Auth {
     /// An access token's life.
     #[serde(with = "duration")]
     pub access_ttl: Duration,
+    /// How long after somebody showed who they are they may change how they sign in.
+    #[serde(with = "duration")]
+    pub fresh: Duration,
     /// A refresh token's life.
     #[serde(with = "duration")]
     pub refresh_ttl: Duration,

@@ -156,7 +156,7 @@ impl Node {
             conversations: Conversations::new(deps, &auth.secrets.derive(crate::auth::secrets::REQUEST_HASHES)),
             nodes: the_nodes(&config, &db, &clock, &limits, &entries, &presences),
             presences,
-            sessions: Arc::new(Sessions::new(db.clone(), clock.clone())),
+            sessions: Arc::new(Sessions::new(db.clone(), clock.clone(), &config.auth)),
             limiter: Arc::new(Limiter::new(&config.limits, clock.clone(), entries.cluster().clone())),
             database_health: Arc::default(),
             auth: Arc::new(auth),

@@ -29,6 +29,8 @@ pub struct Caller {
     pub door: Door,
     /// The client's address, as far as it is known.
     pub address: Option<IpAddr>,
+    /// What calls, as its `User-Agent` says, cut to 200 bytes.
+    pub user_agent: Option<Rc<str>>,
     /// Names the request in the log.
     pub request_id: Rc<str>,
     /// The socket, where the door is one.

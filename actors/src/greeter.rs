@@ -181,7 +181,7 @@ async fn arrive(db: &Db, keys: &[(UserId, SessionId)]) -> Result<HashMap<(UserId
         let Some(row) = users.get(id) else { continue };
         let arrival = Arrival {
             user_rev: row.user_rev,
-            user: User::from_row(row.clone(), *id),
+            user: User::own(row.clone()),
             memberships: memberships.get(id).cloned().unwrap_or_default(),
         };
         arrivals.insert((*id, *session), arrival);

@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod nodes;
 pub mod outbox;
 pub mod presence;
+pub mod privacy;
 pub mod protocol;
 pub mod retry;
 mod review;

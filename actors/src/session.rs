@@ -266,6 +266,8 @@ impl SessionActor {
             identity: self.identity,
             door: self.door,
             address: self.address,
+            // Nobody signs in at a socket.
+            user_agent: None,
             request_id,
             socket: Some(self.socket.clone()),
         }

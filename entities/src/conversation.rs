@@ -80,6 +80,8 @@ pub struct Model {
     pub participant_count: i32,
     /// The `rev` at which its own settings last changed.
     pub rev: i64,
+    /// Whether one of a pair blocks the other: nothing is said in it until that is lifted.
+    pub blocked: bool,
 }
 
 impl ActiveModelBehavior for ActiveModel {}

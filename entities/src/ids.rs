@@ -78,6 +78,14 @@ id! {
     /// One line of the audit trail.
     AuditEventId
 }
+id! {
+    /// A copy of somebody's data.
+    ExportId
+}
+id! {
+    /// What somebody told the operators.
+    ReportId
+}
 
 #[cfg(test)]
 mod tests {

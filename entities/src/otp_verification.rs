@@ -2,8 +2,8 @@
 //!
 //! Never here: a code itself.
 
-use crate::Timestamp;
 use crate::time::UnixTimestamp;
+use crate::{Timestamp, UserId};
 use sea_orm::QueryOrder;
 use sea_orm::entity::prelude::*;
 
@@ -15,7 +15,7 @@ pub struct Model {
     /// What the client names it by, 16 random bytes.
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: Vec<u8>,
-    /// The number, E.164 with its `+`.
+    /// The number, E.164 with its `+`; by e-mail the address, in its normal form.
     pub phone: String,
     /// What the code is for.
     pub purpose: String,
@@ -27,6 +27,16 @@ pub struct Model {
     pub created_at: UnixTimestamp,
     /// When it stops working.
     pub expires_at: UnixTimestamp,
+    /// How it went out: `sms`, `call`, `whatsapp`, `email`.
+    pub channel: String,
+    /// The network from which it was asked for.
+    pub address: Option<String>,
+    /// The number's country, ISO 3166.
+    pub country: Option<String>,
+    /// What the carrier calls it, if that makes and checks the code.
+    pub carrier: Option<String>,
+    /// Whose it is, where somebody signed in asked for it.
+    pub user_id: Option<UserId>,
     /// When it was used; none if it has not been.
     pub consumed_at: Option<UnixTimestamp>,
 }

@@ -72,6 +72,8 @@ pub struct Model {
     pub rev: i64,
     /// The user's `user_rev` at which their own view of this row last changed.
     pub user_rev: i64,
+    /// A private conversation that the other one opened, and that this one has not taken up: privacy made it a request.
+    pub request: bool,
     /// When this span began.
     pub joined_at: UnixTimestamp,
     /// When it ended; none while it lasts.

@@ -31,6 +31,8 @@ pub struct Model {
     pub created_at: UnixTimestamp,
     /// When it was last used, to some minutes.
     pub last_seen_at: UnixTimestamp,
+    /// When whoever has it last showed who they are; none is at the login.
+    pub authenticated_at: Option<UnixTimestamp>,
     /// When it ended; none while it lives.
     pub revoked_at: Option<UnixTimestamp>,
     /// Why it ended, in a word.

@@ -2,8 +2,8 @@
 //!
 //! Never here: who may see what of it.
 
-use crate::UserId;
 use crate::time::UnixTimestamp;
+use crate::{Privacy, Settings, UserId};
 use sea_orm::QueryOrder;
 use sea_orm::entity::prelude::*;
 
@@ -31,6 +31,30 @@ pub struct Model {
     pub user_rev: i64,
     /// The `user_rev` at which the profile last changed.
     pub profile_user_rev: i64,
+    /// The e-mail address, as its owner spelt it: only ever one that they have shown to be theirs.
+    pub email: Option<String>,
+    /// `email` in its normal form. No two accounts share one.
+    pub email_key: Option<String>,
+    /// The picture, an id of media.
+    pub avatar_id: Option<Uuid>,
+    /// What the user is at.
+    pub status_text: Option<String>,
+    /// The same as an emoji.
+    pub status_emoji: Option<String>,
+    /// When that is over.
+    pub status_until: Option<UnixTimestamp>,
+    /// Who may see and do what.
+    pub privacy: Privacy,
+    /// What the user has set for all devices.
+    pub settings: Settings,
+    /// The `user_rev` at which settings or privacy last changed; 0 if they never did.
+    pub settings_user_rev: i64,
+    /// When the account is to be purged; none unless its owner is leaving.
+    pub leaves_at: Option<UnixTimestamp>,
+    /// What then becomes of their messages: `keep` or `remove`.
+    pub leaves_messages: Option<String>,
+    /// When it was purged: what is left is a name for what others have in common with it.
+    pub left_at: Option<UnixTimestamp>,
     /// When the last socket closed; none before the first did.
     pub last_seen_at: Option<UnixTimestamp>,
     /// When the account was made.
@@ -40,6 +64,39 @@ pub struct Model {
 }
 
 impl ActiveModelBehavior for ActiveModel {}
+
+impl Model {
+    /// An account that has said nothing of itself yet.
+    pub fn new(id: UserId, now: UnixTimestamp) -> Model {
+        Model {
+            id,
+            phone: None,
+            username: None,
+            username_key: None,
+            name_key: String::new(),
+            display_name: String::new(),
+            bio: String::new(),
+            // Its profile is the first thing that `users.changes` tells.
+            user_rev: 1,
+            profile_user_rev: 1,
+            email: None,
+            email_key: None,
+            avatar_id: None,
+            status_text: None,
+            status_emoji: None,
+            status_until: None,
+            privacy: Privacy::default(),
+            settings: Settings::default(),
+            settings_user_rev: 0,
+            leaves_at: None,
+            leaves_messages: None,
+            left_at: None,
+            last_seen_at: None,
+            created_at: now,
+            updated_at: now,
+        }
+    }
+}
 
 /// The account of this identifier.
 pub fn by_id(user: UserId) -> Select<Entity> {
@@ -54,6 +111,11 @@ pub fn among(users: impl IntoIterator<Item = UserId>) -> Select<Entity> {
 /// The account of this number, in its normal form.
 pub fn by_phone(phone: &str) -> Select<Entity> {
     Entity::find().filter(COLUMN.phone.eq(phone))
+}
+
+/// The account of this e-mail address, in its normal form.
+pub fn by_email_key(key: &str) -> Select<Entity> {
+    Entity::find().filter(COLUMN.email_key.eq(key))
 }
 
 /// The account of this username, in lower case.

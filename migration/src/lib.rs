@@ -22,6 +22,7 @@ mod m20260101_000001_identity;
 mod m20260101_000002_conversations;
 mod m20260101_000003_outbox;
 mod m20261122_000001_nodes;
+mod m20261123_000001_people;
 
 /// The key of the advisory lock that one node holds while it migrates: "quckchat" in ASCII.
 const LOCK_KEY: i64 = i64::from_be_bytes(*b"quckchat");
@@ -37,6 +38,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000002_conversations::Migration),
             Box::new(m20260101_000003_outbox::Migration),
             Box::new(m20261122_000001_nodes::Migration),
+            Box::new(m20261123_000001_people::Migration),
         ]
     }
 }

@@ -16,18 +16,11 @@ use uuid::Uuid;
 
 fn a_user(n: u128, name: &str) -> user::Model {
     user::Model {
-        id: user(n),
-        phone: None,
-        username: None,
-        username_key: None,
         name_key: name.to_lowercase(),
         display_name: name.to_owned(),
-        bio: String::new(),
         user_rev: 0,
         profile_user_rev: 0,
-        last_seen_at: None,
-        created_at: at(1),
-        updated_at: at(1),
+        ..user::Model::new(user(n), at(1))
     }
 }
 
@@ -46,6 +39,8 @@ async fn every_table_keeps_its_rows() -> Outcome {
     for scratch in Scratch::each("rows").await? {
         let db = scratch.migrated().await?;
         accounts_are_kept(&db).await?;
+        ways_in_are_kept(&db).await?;
+        what_people_keep_is_kept(&db).await?;
         conversations_are_kept(&db).await?;
         scratch.drop(db).await?;
     }
@@ -81,6 +76,7 @@ async fn accounts_are_kept(db: &Db) -> Outcome {
             user_agent: None,
             created_at: at(1),
             last_seen_at: at(2),
+            authenticated_at: Some(at(2)),
             revoked_at: Some(at(3)),
             revoke_reason: Some("logout".to_owned()),
         }
@@ -123,6 +119,11 @@ async fn accounts_are_kept(db: &Db) -> Outcome {
             tries: 2,
             created_at: at(1),
             expires_at: at(2),
+            channel: "sms".to_owned(),
+            address: Some("192.0.2.0".to_owned()),
+            country: Some("DE".to_owned()),
+            carrier: None,
+            user_id: Some(user(1)),
             consumed_at: None,
         }
     );
@@ -140,6 +141,167 @@ async fn accounts_are_kept(db: &Db) -> Outcome {
             at: at(1),
         }
     );
+    Ok(())
+}
+
+async fn ways_in_are_kept(db: &Db) -> Outcome {
+    keeps!(db, password, password::Model { user_id: user(1), phc: "$argon2id$".to_owned(), changed_at: at(1) });
+    keeps!(
+        db,
+        sign_in_delay,
+        sign_in_delay::Model { key_hash: vec![1; 32], failures: 3, last_at: at(1), next_at: at(2) }
+    );
+    assert_eq!(sign_in_delay::among([vec![1; 32], vec![2; 32]]).all(db.read()).await?.len(), 1);
+    keeps!(
+        db,
+        second_factor,
+        second_factor::Model {
+            user_id: user(1),
+            sealed_secret: vec![1],
+            last_step: 7,
+            created_at: at(1),
+            enabled_at: None,
+        }
+    );
+    assert!(second_factor::guarding(user(1)).one(db.read()).await?.is_none());
+    keeps!(db, backup_code, backup_code::Model { user_id: user(1), code_hash: vec![1; 32], used_at: Some(at(1)) });
+    keeps!(
+        db,
+        challenge,
+        challenge::Model {
+            id_hash: vec![1; 32],
+            purpose: "secondFactor".to_owned(),
+            user_id: Some(user(1)),
+            detail: "{}".to_owned(),
+            tries: 0,
+            created_at: at(1),
+            expires_at: at(2),
+            used_at: None,
+        }
+    );
+    assert!(challenge::by_hash(&[1; 32], "reset").one(db.read()).await?.is_none());
+    assert_eq!(challenge::of_user(user(1), "secondFactor").all(db.read()).await?.len(), 1);
+    keeps!(
+        db,
+        identity,
+        identity::Model {
+            issuer: "https://issuer.example".to_owned(),
+            subject: "ann".to_owned(),
+            provider: "example".to_owned(),
+            user_id: user(1),
+            email: None,
+            linked_at: at(1),
+            last_used_at: at(2),
+        }
+    );
+    keeps!(db, sealing_key, sealing_key::Model { id: "1".to_owned(), sealed_key: vec![1], created_at: at(1) });
+    Ok(())
+}
+
+async fn what_people_keep_is_kept(db: &Db) -> Outcome {
+    let settings = Settings { locale: "de".to_owned(), ..Settings::default() };
+    let privacy = Privacy { phone_number: Audience::Contacts, ..Privacy::default() };
+    keeps!(
+        db,
+        user,
+        user::Model {
+            email: Some("Cy@example.org".to_owned()),
+            email_key: Some("cy@example.org".to_owned()),
+            avatar_id: Some(Uuid::from_u128(5)),
+            status_text: Some("away".to_owned()),
+            status_emoji: Some("🏖".to_owned()),
+            status_until: Some(at(9)),
+            privacy,
+            settings,
+            settings_user_rev: 2,
+            leaves_at: Some(at(10)),
+            leaves_messages: Some("keep".to_owned()),
+            left_at: Some(at(11)),
+            ..a_user(3, "Cy")
+        }
+    );
+    assert!(user::by_email_key("cy@example.org").one(db.read()).await?.is_some());
+    keeps!(
+        db,
+        contact,
+        contact::Model {
+            owner_id: user(1),
+            user_id: user(2),
+            name: Some("Bob from work".to_owned()),
+            favourite: true,
+            suggested: false,
+            removed: false,
+            by_number: true,
+            user_rev: 1,
+            created_at: at(1),
+        }
+    );
+    assert_eq!(contact::listing([user(1), user(2)], user(2)).all(db.read()).await?.len(), 1);
+    keeps!(
+        db,
+        contact_number,
+        contact_number::Model {
+            owner_id: user(1),
+            number_hash: vec![1; 32],
+            listed: true,
+            sealed_name: Some(vec![1]),
+            first_at: at(1),
+        }
+    );
+    keeps!(
+        db,
+        block,
+        block::Model { owner_id: user(1), user_id: user(2), removed: false, user_rev: 1, created_at: at(1) }
+    );
+    assert_eq!(block::between(user(2), &[user(1), user(3)]).all(db.read()).await?.len(), 1);
+    keeps!(
+        db,
+        report,
+        report::Model {
+            id: ReportId::from_uuid(Uuid::from_u128(1)),
+            reporter_id: user(1),
+            user_id: Some(user(2)),
+            message_id: None,
+            reason: "spam".to_owned(),
+            text: String::new(),
+            created_at: at(1),
+        }
+    );
+    keeps!(
+        db,
+        device,
+        device::Model {
+            user_id: user(1),
+            id: "phone".to_owned(),
+            platform: "ios".to_owned(),
+            name: "Ann's phone".to_owned(),
+            app_version: Some("1.0".to_owned()),
+            push_provider: None,
+            push_token: None,
+            push_token_hash: None,
+            push_keys: None,
+            created_at: at(1),
+            last_seen_at: at(2),
+        }
+    );
+    let export = ExportId::from_uuid(Uuid::from_u128(2));
+    keeps!(
+        db,
+        export,
+        export::Model {
+            id: export,
+            user_id: user(1),
+            state: export::ExportState::Done,
+            size_bytes: Some(3),
+            failure: None,
+            created_at: at(1),
+            worker: None,
+            worker_until: None,
+            done_at: Some(at(2)),
+            expires_at: Some(at(3)),
+        }
+    );
+    keeps!(db, export_part, export_part::Model { export_id: export, number: 0, bytes: vec![1, 2, 3] });
     Ok(())
 }
 
@@ -164,6 +326,7 @@ async fn conversations_are_kept(db: &Db) -> Outcome {
             policy_rev: 1,
             participant_count: 2,
             rev: 1,
+            blocked: true,
         }
     );
     assert!(conversation::between(user(2), user(1)).one(db.read()).await?.is_some());
@@ -185,6 +348,7 @@ async fn conversations_are_kept(db: &Db) -> Outcome {
             user_rev: 3,
             joined_at: at(1),
             left_at: Some(at(2)),
+            request: true,
         }
     );
     assert!(participant::of(conversation(1), user(2)).one(db.read()).await?.is_some());
@@ -281,7 +445,7 @@ async fn ten_nodes_migrate_at_once() -> Outcome {
             applied.push(node??);
         }
         applied.sort_unstable();
-        assert_eq!(applied, [0, 0, 0, 0, 0, 0, 0, 0, 0, 4]);
+        assert_eq!(applied, [0, 0, 0, 0, 0, 0, 0, 0, 0, 5]);
         let db = Db::open(&scratch.options).await?;
         assert_eq!(migration::pending(db.write()).await?, 0);
         scratch.drop(db).await?;

@@ -64,10 +64,18 @@ async fn verify_otp(
     call: Call<VerifyOtp>,
     body: Body<VerifyOtp>,
 ) -> HttpResponse {
-    let mut outcome = app.dispatch(&call, body.0).await;
-    let tokens = outcome.as_mut().ok().map(|signed_in| &mut signed_in.tokens);
-    let cookie = tokens.filter(|_| keeps_cookie(req.headers())).and_then(|tokens| bake(&app, tokens));
-    answer(&req, outcome, cookie)
+    let outcome = app.dispatch(&call, body.0).await;
+    signed_in(&req, &app, outcome)
+}
+
+/// The answer of every command that signs in: the refresh token goes into a cookie where a browser asks for that.
+pub(super) fn signed_in(req: &HttpRequest, app: &App, mut outcome: Outcome<view::SignedIn>) -> HttpResponse {
+    let tokens = match &mut outcome {
+        Ok(view::SignedIn::Done(entered)) => Some(&mut entered.tokens),
+        Ok(view::SignedIn::Challenged(_)) | Err(_) => None,
+    };
+    let cookie = tokens.filter(|_| keeps_cookie(req.headers())).and_then(|tokens| bake(app, tokens));
+    answer(req, outcome, cookie)
 }
 
 /// Spends a refresh token for a new pair. A browser that keeps it in a cookie sends no body.

@@ -2,11 +2,15 @@
 //! Never what somebody may do in a conversation, and never a profile.
 
 pub mod audit;
+pub mod challenges;
+pub mod contact;
 pub mod http;
 pub mod keys;
 pub mod otp;
 pub mod phone;
 pub mod refresh;
+pub mod roles;
+pub mod sealing;
 pub mod secrets;
 pub mod sessions;
 mod sign_in;
@@ -18,7 +22,6 @@ pub use otp::Otp;
 pub use refresh::Refresh;
 pub use secrets::Secrets;
 pub use sessions::Sessions;
-pub use sign_in::newcomer;
 pub use tokens::Tokens;
 
 use crate::app::App;
@@ -28,9 +31,11 @@ use actors::caller::Caller;
 use actors::clock::Clock;
 use actors::protocol::command::{Logout, RefreshToken, Renew, SendOtp, VerifyOtp};
 use actors::protocol::{ErrorCode, Fault, Outcome, view};
+use contact::Contact;
 use entities::{Db, SessionId, UserId};
-use otp::SmsSender;
+use otp::{Asking, SmsSender};
 use refresh::Spending;
+use sessions::Origin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +48,8 @@ pub struct Auth {
     pub secrets: Secrets,
     /// Access tokens.
     pub tokens: Tokens,
+    /// What seals secrets in rows.
+    pub ring: sealing::Ring,
     /// One-time codes.
     pub otp: Otp,
     /// Refresh tokens.
@@ -59,12 +66,13 @@ impl Auth {
     pub async fn open(config: &Config, db: Db, clock: Arc<dyn Clock>, sms: Arc<dyn SmsSender>) -> Outcome<Auth> {
         let secrets = Secrets::open(config, &*clock).map_err(Fault::new)?;
         let keys = keys::Keys::open(db.clone(), clock.clone(), &secrets).await?;
+        let ring = sealing::Ring::open(db.clone(), clock.clone(), &secrets).await?;
         let otp = Otp::new(db.clone(), clock.clone(), secrets.derive(secrets::OTP_CODES), sms, &config.auth);
         let refresh = Refresh::new(db.clone(), clock.clone(), &config.auth);
         let tokens = Tokens::new(keys, clock.clone(), &config.auth);
         // Its tables are read at first use, which would hold up whoever came first.
         phone::normal_form("+12025550143");
-        Ok(Auth { secrets, tokens, otp, refresh, db, clock })
+        Ok(Auth { secrets, tokens, ring, otp, refresh, db, clock })
     }
 
     /// Reads the signing keys again and again, and deletes what is over. One task of each node; never ends.
@@ -75,7 +83,10 @@ impl Auth {
     async fn sweep(&self) {
         loop {
             self.clock.sleep(SWEEP_EVERY).await;
-            let swept = async { Ok::<_, sea_orm::DbErr>(self.otp.sweep().await? + self.refresh.sweep().await?) };
+            let swept = async {
+                let challenges = challenges::sweep(&self.db, &*self.clock).await?;
+                Ok::<_, sea_orm::DbErr>(self.otp.sweep().await? + self.refresh.sweep().await? + challenges)
+            };
             match swept.await {
                 Ok(rows) => tracing::debug!(rows, "deleted codes and tokens that were over"),
                 Err(error) => tracing::warn!(%error, "codes and tokens that are over could not be deleted"),
@@ -100,14 +111,24 @@ fn close(app: &App, user: UserId, session: SessionId) {
 }
 
 impl Run for SendOtp {
-    async fn run(self, app: &App, _: &Caller) -> Outcome<view::OtpSent> {
-        app.auth.otp.send(&self.phone_number, self.purpose).await
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::OtpSent> {
+        let contact = Contact::phone(self.phone_number.as_deref().unwrap_or_default())?;
+        let asking = Asking {
+            contact: &contact,
+            channel: self.channel,
+            purpose: self.purpose,
+            user: caller.identity.map(|identity| identity.user),
+            address: caller.address,
+            locale: self.locale.as_deref(),
+        };
+        app.auth.otp.send(asking).await
     }
 }
 
 impl Run for VerifyOtp {
     async fn run(self, app: &App, caller: &Caller) -> Outcome<view::SignedIn> {
-        app.auth.sign_in(self, caller.address).await
+        let origin = Origin::of(caller, self.device.clone());
+        app.auth.sign_in(self, origin).await
     }
 }
 

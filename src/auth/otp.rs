@@ -1,10 +1,10 @@
 //! One-time codes: who may have one sent, what is stored of it, and what a try comes to.
 //! Never a user: the answers are the same for numbers that we know and that we do not.
 
-use super::phone;
+use super::contact::Contact;
 use crate::config;
 use actors::clock::Clock;
-use actors::protocol::command::OtpPurpose;
+use actors::protocol::command::{OtpChannel, OtpPurpose};
 use actors::protocol::{ErrorCode, Fault, Outcome, Refusal, view};
 use actors::retry::transact;
 use async_trait::async_trait;
@@ -12,8 +12,9 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use entities::{Backend, Db, Timestamp, otp_verification};
+use entities::{Backend, Db, Timestamp, UserId, otp_verification};
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QuerySelect, Set};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,11 +59,38 @@ pub struct Otp {
     tries: i32,
 }
 
+/// A code that somebody asks for.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking<'a> {
+    /// To whom it goes.
+    pub contact: &'a Contact,
+    /// How it travels; by SMS to a number and by e-mail to an address if none is named.
+    pub channel: Option<OtpChannel>,
+    /// What it is for.
+    pub purpose: OtpPurpose,
+    /// For whose account, where whoever asks has signed in.
+    pub user: Option<UserId>,
+    /// From where it is asked for.
+    pub address: Option<IpAddr>,
+    /// The language of its text.
+    pub locale: Option<&'a str>,
+}
+
+impl<'a> Asking<'a> {
+    /// The plainest of all.
+    pub fn to_sign_in(contact: &'a Contact) -> Asking<'a> {
+        let purpose = OtpPurpose::SignIn;
+        Asking { contact, channel: None, purpose, user: None, address: None, locale: None }
+    }
+}
+
 /// A code that was right.
 #[derive(Debug)]
 pub struct Passed {
-    /// The number that it was sent to.
-    pub phone: String,
+    /// Where it was sent to.
+    pub contact: Contact,
+    /// For whose account, where whoever asked had signed in.
+    pub user: Option<UserId>,
     id: Vec<u8>,
 }
 
@@ -80,21 +108,21 @@ impl Otp {
         }
     }
 
-    /// Sends a new code to a number.
+    /// Sends a new code.
     ///
     /// # Errors
-    /// `request.invalid` if it is no number, `auth.otp_budget` if it had enough of them; a fault of the database or
-    /// the carrier.
-    pub async fn send(&self, number: &str, purpose: OtpPurpose) -> Outcome<view::OtpSent> {
-        let phone = phone::normal_form(number).ok_or_else(|| {
-            Refusal::invalid("phoneNumber", "must be a phone number in international form, with its +")
-        })?;
+    /// `request.invalid` if this way leads to no such contact, `auth.otp_budget` if it had enough of them; a fault of
+    /// the database or the carrier.
+    pub async fn send(&self, asking: Asking<'_>) -> Outcome<view::OtpSent> {
+        let Contact::Phone(phone) = asking.contact else {
+            return Err(Refusal::invalid("email", "codes by e-mail are not sent yet").into());
+        };
         let id: [u8; 16] = self.clock.random();
         let code = format!("{:06}", self.clock.below(1_000_000));
-        let retry_after = self.reserve(&phone, purpose, &id, &code).await?;
+        let retry_after = self.reserve(&asking, &id, &code).await?;
         let verification_id = URL_SAFE_NO_PAD.encode(id);
         let text = format!("{code} is your QuckChat code. Give it to nobody.");
-        let sms = Sms { to: &phone, text: &text, code: &code, verification_id: &verification_id };
+        let sms = Sms { to: phone, text: &text, code: &code, verification_id: &verification_id };
         self.sms.send(sms).await.map_err(Fault::new)?;
         Ok(view::OtpSent {
             verification_id,
@@ -103,25 +131,32 @@ impl Otp {
         })
     }
 
-    /// Takes one code from the number's budget and notes its hash; tells when the next one may be had.
-    async fn reserve(&self, phone: &str, purpose: OtpPurpose, id: &[u8; 16], code: &str) -> Outcome<Duration> {
+    /// Takes one code from the contact's budget and notes its hash; tells when the next one may be had.
+    async fn reserve(&self, asking: &Asking<'_>, id: &[u8; 16], code: &str) -> Outcome<Duration> {
+        let Asking { contact, purpose, user, address, .. } = *asking;
         transact(&self.db, &*self.clock, async |transaction| {
             // On SQLite the transaction has the database to itself already. Rows that are not there yet cannot be locked.
             if self.db.backend() == Backend::Postgres {
-                let lock = Backend::Postgres.statement("SELECT pg_advisory_xact_lock($1)", [lock_key(phone).into()]);
+                let key = lock_key(contact.key());
+                let lock = Backend::Postgres.statement("SELECT pg_advisory_xact_lock($1)", [key.into()]);
                 transaction.execute_raw(lock).await?;
             }
             let now = self.clock.now();
-            let mut sent = self.sent(transaction, phone, now).await?;
+            let mut sent = self.sent(transaction, contact.key(), now).await?;
             self.budget.allows(&sent, now).map_err(|wait| Refusal::new(ErrorCode::AuthOtpBudget).after(wait))?;
             let row = otp_verification::ActiveModel {
                 id: Set(id.to_vec()),
-                phone: Set(phone.to_owned()),
+                phone: Set(contact.key().to_owned()),
                 purpose: Set(name(purpose).to_owned()),
                 code_hash: Set(hmac::sign(&self.key, &bound(purpose, id, code)).as_ref().to_vec()),
                 tries: Set(0),
                 created_at: Set(now),
                 expires_at: Set(now.plus(self.ttl)),
+                channel: Set("sms".to_owned()),
+                address: Set(address.map(|address| address.to_string())),
+                country: Set(None),
+                carrier: Set(None),
+                user_id: Set(user),
                 consumed_at: Set(None),
             };
             otp_verification::Entity::insert(row).exec_without_returning(transaction).await?;
@@ -170,7 +205,7 @@ impl Otp {
             return Err(self.why_not(&id, purpose, now).await?.into());
         };
         hmac::verify(&self.key, &bound(purpose, &id, code), &row.code_hash).map_err(|_| ErrorCode::AuthOtpInvalid)?;
-        Ok(Passed { phone: row.phone, id: row.id })
+        Ok(Passed { contact: Contact::of_key(row.phone), user: row.user_id, id: row.id })
     }
 
     async fn why_not(&self, id: &[u8], purpose: OtpPurpose, now: Timestamp) -> Outcome<ErrorCode> {
@@ -256,6 +291,11 @@ fn bound(purpose: OtpPurpose, id: &[u8], code: &str) -> Vec<u8> {
 fn name(purpose: OtpPurpose) -> &'static str {
     match purpose {
         OtpPurpose::SignIn => "signIn",
+        OtpPurpose::Register => "register",
+        OtpPurpose::Reauthenticate => "reauthenticate",
+        OtpPurpose::ResetPassword => "resetPassword",
+        OtpPurpose::ChangePhone => "changePhone",
+        OtpPurpose::ChangeEmail => "changeEmail",
     }
 }
 
@@ -293,7 +333,12 @@ mod tests {
 
     impl Setting {
         async fn send(&self) -> Outcome<view::OtpSent> {
-            self.otp.send(NUMBER, OtpPurpose::SignIn).await
+            self.send_to(NUMBER).await
+        }
+
+        async fn send_to(&self, number: &str) -> Outcome<view::OtpSent> {
+            let contact = Contact::phone(number)?;
+            self.otp.send(Asking::to_sign_in(&contact)).await
         }
 
         async fn attempt(&self, id: &str, code: &str) -> Result<Passed, ErrorCode> {
@@ -341,8 +386,8 @@ mod tests {
             assert_eq!((refused.code, refused.retry_after), (ErrorCode::AuthOtpBudget, Some(60 * MINUTE)));
 
             // Another number is not concerned, nor another spelling spared.
-            assert!(setting.otp.send("+49 151 12345679", OtpPurpose::SignIn).await.is_ok());
-            assert!(setting.otp.send("+4915112345678", OtpPurpose::SignIn).await.is_err());
+            assert!(setting.send_to("+49 151 12345679").await.is_ok());
+            assert!(setting.send_to("+4915112345678").await.is_err());
 
             setting.clock.advance(60 * MINUTE);
             for left in (0..5).rev() {
@@ -365,7 +410,7 @@ mod tests {
             let code = setting.pocket.code(&id);
             assert_eq!(setting.attempt(&id, wrong(&code)).await.unwrap_err(), ErrorCode::AuthOtpInvalid);
             let passed = setting.attempt(&id, &code).await.unwrap();
-            assert_eq!(passed.phone, "+4915112345678");
+            assert_eq!(passed.contact, Contact::Phone("+4915112345678".to_owned()));
             setting.otp.consume(setting.scratch.db.write(), &passed).await.unwrap();
             let again = setting.otp.consume(setting.scratch.db.write(), &passed).await;
             assert_eq!(refusal(again).code, ErrorCode::AuthOtpExpired);
@@ -411,7 +456,7 @@ mod tests {
                 assert_eq!(setting.attempt(id, &code).await.unwrap_err(), ErrorCode::AuthOtpExpired, "{id}");
             }
             for number in ["hello", "0151 12345678", "+49"] {
-                let refused = refusal(setting.otp.send(number, OtpPurpose::SignIn).await);
+                let refused = refusal(setting.send_to(number).await);
                 assert_eq!((refused.code, refused.field.as_deref()), (ErrorCode::RequestInvalid, Some("phoneNumber")));
             }
             setting.scratch.drop().await;

@@ -266,7 +266,6 @@ mod tests {
     use super::*;
     use crate::auth::testing::{FakeClock, Scratch};
     use crate::config::Config;
-    use actors::protocol::command::Device;
     use entities::audit_event;
     use futures_util::future::join_all;
 
@@ -288,7 +287,7 @@ mod tests {
             let refresh = Refresh::new(scratch.db.clone(), clock.clone(), &Config::shipped().unwrap().auth);
             let dyn_clock: &dyn Clock = &*clock;
             let (user, session, at) = (dyn_clock.user_id(), dyn_clock.session_id(), clock.now());
-            let beginning = sessions::Beginning { session, user, device: Device::default(), address: None, at };
+            let beginning = sessions::Beginning { session, user, origin: sessions::Origin::default(), at };
             sessions::begin(scratch.db.write(), beginning).await.unwrap();
             let first = refresh.first(scratch.db.write(), session).await.unwrap();
             all.push(Setting { scratch, clock, refresh, user, session, first });

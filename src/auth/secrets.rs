@@ -20,6 +20,8 @@ const FILE: &str = "master.key";
 pub const OTP_CODES: &str = "otp codes";
 /// Keys for the hashes that tell a repeated request from another one.
 pub const REQUEST_HASHES: &str = "request hashes";
+/// Keys under which the key ring's keys are sealed.
+pub const SEALING_KEYS: &str = "sealing keys";
 /// Keys under which signing keys are sealed.
 pub const SIGNING_KEYS: &str = "signing keys";
 

@@ -1,13 +1,15 @@
 //! Sessions: whether one still stands, how one begins and how it ends.
 //! Never a token: those name a session, and end with it.
 
-use actors::caller::Identity;
+use crate::config;
+use actors::caller::{Caller, Identity};
 use actors::clock::Clock;
 use actors::protocol::command::Device;
 use actors::protocol::{ErrorCode, Outcome};
 use entities::{Db, SessionId, Timestamp, UserId, session};
 use moka::sync::Cache;
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, Set};
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,21 +23,22 @@ const KEPT: u64 = 100_000;
 pub struct Sessions {
     db: Db,
     clock: Arc<dyn Clock>,
+    fresh: Duration,
     seen: Cache<SessionId, Seen>,
 }
 
 #[derive(Clone, Copy)]
 struct Seen {
     at: Timestamp,
-    /// Whose it is, while it lives.
-    owner: Option<UserId>,
+    /// Whose it is, while it lives, and when they last showed who they are.
+    holder: Option<(UserId, Timestamp)>,
 }
 
 impl Sessions {
     /// Those of this database.
-    pub fn new(db: Db, clock: Arc<dyn Clock>) -> Sessions {
+    pub fn new(db: Db, clock: Arc<dyn Clock>, config: &config::Auth) -> Sessions {
         let seen = Cache::builder().max_capacity(KEPT).time_to_live(2 * FRESH).build();
-        Sessions { db, clock, seen }
+        Sessions { db, clock, fresh: config.fresh, seen }
     }
 
     /// Whether whoever signed in may still act: the token is not over, and its session was not ended. By the rows, at
@@ -48,24 +51,67 @@ impl Sessions {
         if identity.expires_at <= now {
             return Err(ErrorCode::AuthTokenExpired.into());
         }
-        let owner = match self.seen.get(&identity.session).filter(|seen| now.since(seen.at) < FRESH) {
-            Some(seen) => seen.owner,
-            None => {
-                let row = session::by_id(identity.session).one(self.db.read()).await?;
-                let owner = row.filter(|row| row.revoked_at.is_none()).map(|row| row.user_id);
-                self.seen.insert(identity.session, Seen { at: now, owner });
-                owner
-            }
+        let holder = match self.seen.get(&identity.session).filter(|seen| now.since(seen.at) < FRESH) {
+            Some(seen) => seen.holder,
+            None => self.look(identity.session, now).await?,
         };
-        if owner != Some(identity.user) {
-            return Err(ErrorCode::AuthSessionRevoked.into());
+        standing(holder, identity).map(drop)
+    }
+
+    /// The same, and that they showed who they are not long ago: what somebody may not do who only found the device.
+    /// By the rows as they are.
+    ///
+    /// # Errors
+    /// Those of `check`, and `auth.reauthentication_required`.
+    pub async fn check_fresh(&self, identity: Identity) -> Outcome<()> {
+        let now = self.clock.now();
+        if identity.expires_at <= now {
+            return Err(ErrorCode::AuthTokenExpired.into());
+        }
+        let authenticated = standing(self.look(identity.session, now).await?, identity)?;
+        if now.since(authenticated) >= self.fresh {
+            return Err(ErrorCode::AuthReauthenticationRequired.into());
         }
         Ok(())
+    }
+
+    async fn look(&self, session: SessionId, now: Timestamp) -> Result<Option<(UserId, Timestamp)>, DbErr> {
+        let row = session::by_id(session).one(self.db.read()).await?.filter(|row| row.revoked_at.is_none());
+        let holder = row.map(|row| (row.user_id, row.authenticated_at.unwrap_or(row.created_at)));
+        self.seen.insert(session, Seen { at: now, holder });
+        Ok(holder)
     }
 
     /// Asks the rows again at the next check: the session was ended here.
     pub fn forget(&self, session: SessionId) {
         self.seen.invalidate(&session);
+    }
+}
+
+/// When whoever has the session last showed who they are.
+fn standing(holder: Option<(UserId, Timestamp)>, identity: Identity) -> Outcome<Timestamp> {
+    match holder {
+        Some((user, authenticated)) if user == identity.user => Ok(authenticated),
+        _ => Err(ErrorCode::AuthSessionRevoked.into()),
+    }
+}
+
+/// From where somebody signs in.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Origin {
+    /// The device, as its client says.
+    pub device: Device,
+    /// The network address.
+    pub address: Option<IpAddr>,
+    /// What calls, as it says itself.
+    pub user_agent: Option<String>,
+}
+
+impl Origin {
+    /// What is known of a caller, and the device that they name.
+    pub fn of(caller: &Caller, device: Option<Device>) -> Origin {
+        let user_agent = caller.user_agent.as_deref().map(str::to_owned);
+        Origin { device: device.unwrap_or_default(), address: caller.address, user_agent }
     }
 }
 
@@ -75,10 +121,8 @@ pub struct Beginning {
     pub session: SessionId,
     /// Whose it is.
     pub user: UserId,
-    /// What the person calls from.
-    pub device: Device,
     /// From where.
-    pub address: Option<IpAddr>,
+    pub origin: Origin,
     /// When.
     pub at: Timestamp,
 }
@@ -94,7 +138,7 @@ pub async fn begin(db: &impl ConnectionTrait, beginning: Beginning) -> Result<()
 
 /// The row of a session that begins.
 pub fn row(beginning: Beginning) -> session::ActiveModel {
-    let Beginning { session, user, device, address, at } = beginning;
+    let Beginning { session, user, origin: Origin { device, address, user_agent }, at } = beginning;
     session::ActiveModel {
         id: Set(session),
         user_id: Set(user),
@@ -102,9 +146,10 @@ pub fn row(beginning: Beginning) -> session::ActiveModel {
         device_name: Set(device.name),
         platform: Set(device.platform),
         address: Set(address.map(|address| address.to_string())),
-        user_agent: Set(None),
+        user_agent: Set(user_agent),
         created_at: Set(at),
         last_seen_at: Set(at),
+        authenticated_at: Set(None),
         revoked_at: Set(None),
         revoke_reason: Set(None),
     }
@@ -147,9 +192,13 @@ mod tests {
     async fn a_session(scratch: &Scratch, clock: &Arc<FakeClock>) -> Identity {
         let clock: &dyn Clock = &**clock;
         let (user, session, at) = (clock.user_id(), clock.session_id(), clock.now());
-        let beginning = Beginning { session, user, device: Device::default(), address: None, at };
+        let beginning = Beginning { session, user, origin: Origin::default(), at };
         begin(scratch.db.write(), beginning).await.unwrap();
         Identity { user, session, expires_at: at.plus(Duration::from_secs(900)) }
+    }
+
+    fn settings() -> config::Auth {
+        config::Config::shipped().unwrap().auth
     }
 
     fn code(outcome: Outcome<()>) -> Option<ErrorCode> {
@@ -161,7 +210,7 @@ mod tests {
         for scratch in Scratch::each().await {
             let clock = FakeClock::new();
             let identity = a_session(&scratch, &clock).await;
-            let [here, there] = [(), ()].map(|()| Sessions::new(scratch.db.clone(), clock.clone()));
+            let [here, there] = [(), ()].map(|()| Sessions::new(scratch.db.clone(), clock.clone(), &settings()));
             for node in [&here, &there] {
                 assert_eq!(code(node.check(identity).await), None);
             }
@@ -180,7 +229,7 @@ mod tests {
     async fn a_session_is_its_owners_alone_and_needs_a_token_that_is_not_over() {
         let scratch = Scratch::sqlite().await;
         let clock = FakeClock::new();
-        let sessions = Sessions::new(scratch.db.clone(), clock.clone());
+        let sessions = Sessions::new(scratch.db.clone(), clock.clone(), &settings());
         let identity = a_session(&scratch, &clock).await;
         let by_another = Identity { user: (&*clock as &dyn Clock).user_id(), ..identity };
         let of_nobody = Identity { session: (&*clock as &dyn Clock).session_id(), ..identity };

@@ -1,45 +1,103 @@
-//! Signing in with a code that was right, and signing out.
-//! Never the code itself (see `otp`).
+//! Signing in with what was right: the second factor if there is one, then the session; and signing out.
+//! Never the code, password or identity itself (see `otp` and the others beside it).
 
+use super::challenges::{self, Purpose};
+use super::contact::Contact;
+use super::sessions::Origin;
 use super::{Auth, audit, sessions};
 use actors::protocol::command::{OtpPurpose, VerifyOtp};
-use actors::protocol::{Fault, Outcome, view};
+use actors::protocol::{ErrorCode, Fault, Outcome, view};
 use actors::retry::transact;
-use entities::{SessionId, Timestamp, UserId, session, user};
+use entities::{SessionId, Timestamp, UserId, second_factor, session, user};
 use sea_orm::{ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel};
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::net::IpAddr;
+use std::time::Duration;
+
+/// What whoever has a second factor is asked after the first: only `auth.verify2fa` takes it.
+pub const SECOND_FACTOR: Purpose = Purpose { name: "secondFactor", ttl: Duration::from_secs(300), tries: 5 };
+
+/// Somebody who has shown who they are.
+#[derive(Debug, Clone)]
+pub struct Entering {
+    /// Who.
+    pub user: user::Model,
+    /// From where.
+    pub origin: Origin,
+    /// By what, in a word, for the audit trail: `otp`, `password`, ...
+    pub by: String,
+    /// Whether this made the account.
+    pub is_new: bool,
+}
+
+/// What is noted while somebody looks for their second factor.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Pending {
+    /// From where they came.
+    pub origin: Origin,
+    /// By what.
+    pub by: String,
+}
 
 impl Auth {
     /// Tries the code and begins a session of whoever has its number; whom nobody knows yet is registered.
     ///
     /// # Errors
     /// Those of `Otp::attempt`; a fault of the database.
-    pub async fn sign_in(&self, command: VerifyOtp, address: Option<IpAddr>) -> Outcome<view::SignedIn> {
+    pub async fn sign_in(&self, command: VerifyOtp, origin: Origin) -> Outcome<view::SignedIn> {
         let passed = self.otp.attempt(&command.verification_id, &command.code, OtpPurpose::SignIn).await?;
-        let device = command.device.unwrap_or_default();
-        let signed_in = transact(&self.db, &*self.clock, async |transaction| {
+        transact(&self.db, &*self.clock, async |transaction| {
             let now = self.clock.now();
             self.otp.consume(transaction, &passed).await?;
-            let (user, is_new_user) = self.find_or_create(transaction, &passed.phone, now).await?;
-            let session = self.clock.session_id();
-            let beginning = sessions::Beginning { session, user: user.id, device: device.clone(), address, at: now };
-            sessions::begin(transaction, beginning).await?;
-            let refresh_token = self.refresh.first(transaction, session).await?;
-            let event = audit::Event {
-                kind: "signed_in",
-                user: Some(user.id),
-                session: Some(session),
-                address,
-                detail: json!({ "isNewUser": is_new_user }),
+            let (user, is_new) = match &passed.contact {
+                Contact::Phone(phone) => self.find_or_create(transaction, phone, now).await?,
+                Contact::Email(key) => {
+                    let known = user::by_email_key(key).one(transaction).await?;
+                    (known.ok_or(ErrorCode::AuthOtpExpired)?, false)
+                }
             };
-            audit::record(transaction, &*self.clock, event).await?;
-            Ok((user, is_new_user, session, refresh_token))
-        });
-        let (user, is_new_user, session, refresh_token) = signed_in.await?;
+            self.enter(transaction, Entering { user, origin: origin.clone(), by: "otp".to_owned(), is_new }).await
+        })
+        .await
+    }
+
+    /// Lets somebody in whose first factor was right: begins a session, or asks for the second factor.
+    ///
+    /// # Errors
+    /// A fault of the database.
+    pub async fn enter(&self, transaction: &DatabaseTransaction, entering: Entering) -> Outcome<view::SignedIn> {
+        let user = entering.user.id;
+        if second_factor::guarding(user).one(transaction).await?.is_none() {
+            return Ok(view::SignedIn::Done(Box::new(self.begin(transaction, entering).await?)));
+        }
+        let pending = Pending { origin: entering.origin, by: entering.by };
+        let challenge_token = challenges::open(transaction, &*self.clock, &SECOND_FACTOR, Some(user), &pending).await?;
+        let expires_in_secs = SECOND_FACTOR.ttl.as_secs();
+        Ok(view::SignedIn::Challenged(view::Challenged { two_factor_required: true, challenge_token, expires_in_secs }))
+    }
+
+    /// Begins a session of somebody who has shown all that is asked for.
+    ///
+    /// # Errors
+    /// A fault of the database.
+    pub async fn begin(&self, transaction: &DatabaseTransaction, entering: Entering) -> Outcome<view::Entered> {
+        let Entering { user, origin, by, is_new } = entering;
+        let session = self.clock.session_id();
+        let address = origin.address;
+        let beginning = sessions::Beginning { session, user: user.id, origin, at: self.clock.now() };
+        sessions::begin(transaction, beginning).await?;
+        let refresh_token = self.refresh.first(transaction, session).await?;
+        let event = audit::Event {
+            kind: "signed_in",
+            user: Some(user.id),
+            session: Some(session),
+            address,
+            detail: json!({ "by": by, "isNewUser": is_new }),
+        };
+        audit::record(transaction, &*self.clock, event).await?;
         let tokens = self.pair(user.id, session, refresh_token)?;
-        let viewer = user.id;
-        Ok(view::SignedIn { tokens, user: view::User::from_row(user, viewer), is_new_user })
+        Ok(view::Entered { tokens, user: view::User::own(user), is_new_user: is_new })
     }
 
     /// Ends a session; gives whose it was, if it was still alive. Whoever calls closes its sockets.
@@ -77,7 +135,7 @@ impl Auth {
         if let Some(known) = user::by_phone(phone).one(transaction).await? {
             return Ok((known, false));
         }
-        let new = newcomer(self.clock.user_id(), Some(phone.to_owned()), now);
+        let new = user::Model { phone: Some(phone.to_owned()), ..user::Model::new(self.clock.user_id(), now) };
         let id = new.id;
         insert_unless_known(transaction, new).await?;
         let row = user::by_phone(phone).one(transaction).await?;
@@ -95,28 +153,10 @@ async fn insert_unless_known(db: &impl ConnectionTrait, row: user::Model) -> Res
     Ok(())
 }
 
-/// An account that has not said anything of itself yet.
-pub fn newcomer(id: UserId, phone: Option<String>, now: Timestamp) -> user::Model {
-    user::Model {
-        id,
-        phone,
-        username: None,
-        username_key: None,
-        name_key: String::new(),
-        display_name: String::new(),
-        bio: String::new(),
-        // Its profile is the first thing that `users.changes` tells.
-        user_rev: 1,
-        profile_user_rev: 1,
-        last_seen_at: None,
-        created_at: now,
-        updated_at: now,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::otp::Asking;
     use crate::auth::testing::{FakeClock, Pocket, Scratch};
     use crate::config::Config;
     use actors::protocol::ErrorCode;
@@ -143,8 +183,17 @@ mod tests {
     }
 
     impl Setting {
+        async fn sign_in(&self, command: VerifyOtp, address: Option<IpAddr>) -> Outcome<view::Entered> {
+            let device = command.device.clone().unwrap_or_default();
+            match self.auth.sign_in(command, Origin { device, address, user_agent: None }).await? {
+                view::SignedIn::Done(entered) => Ok(*entered),
+                view::SignedIn::Challenged(_) => panic!("nobody has a second factor here"),
+            }
+        }
+
         async fn code(&self) -> VerifyOtp {
-            let sent = self.auth.otp.send("+4915112345678", OtpPurpose::SignIn).await.unwrap();
+            let contact = Contact::phone("+4915112345678").unwrap();
+            let sent = self.auth.otp.send(Asking::to_sign_in(&contact)).await.unwrap();
             let code = self.pocket.code(&sent.verification_id);
             let device = Some(Device { name: Some("Ann's phone".to_owned()), ..Device::default() });
             VerifyOtp { verification_id: sent.verification_id, code, device }
@@ -155,8 +204,8 @@ mod tests {
     async fn the_first_sign_in_makes_the_user() {
         for setting in each().await {
             let address = Some("2001:db8::1".parse().unwrap());
-            let first = setting.auth.sign_in(setting.code().await, address).await.unwrap();
-            let second = setting.auth.sign_in(setting.code().await, None).await.unwrap();
+            let first = setting.sign_in(setting.code().await, address).await.unwrap();
+            let second = setting.sign_in(setting.code().await, None).await.unwrap();
             assert!(first.is_new_user && !second.is_new_user);
             assert_eq!(first.user.id, second.user.id);
             assert_eq!(first.user.phone_number.as_deref(), Some("+4915112345678"));
@@ -174,7 +223,7 @@ mod tests {
     async fn two_verifications_that_end_at_once_make_one_user() {
         for setting in each().await {
             let (one, other) = (setting.code().await, setting.code().await);
-            let (one, other) = tokio::join!(setting.auth.sign_in(one, None), setting.auth.sign_in(other, None));
+            let (one, other) = tokio::join!(setting.sign_in(one, None), setting.sign_in(other, None));
             let (one, other) = (one.unwrap(), other.unwrap());
             assert_eq!(one.user.id, other.user.id);
             assert!(one.is_new_user != other.is_new_user);
@@ -188,7 +237,7 @@ mod tests {
             let one = setting.code().await;
             let other =
                 VerifyOtp { verification_id: one.verification_id.clone(), code: one.code.clone(), device: None };
-            let (one, other) = tokio::join!(setting.auth.sign_in(one, None), setting.auth.sign_in(other, None));
+            let (one, other) = tokio::join!(setting.sign_in(one, None), setting.sign_in(other, None));
             assert!(one.is_ok() != other.is_ok());
             assert_eq!(one.and(other).err().map(|error| error.code()), Some(ErrorCode::AuthOtpExpired));
             setting.scratch.drop().await;
@@ -198,7 +247,7 @@ mod tests {
     #[actix_web::test]
     async fn who_signed_out_is_out() {
         for setting in each().await {
-            let signed_in = setting.auth.sign_in(setting.code().await, None).await.unwrap();
+            let signed_in = setting.sign_in(setting.code().await, None).await.unwrap();
             let (user, session) = (signed_in.user.id, signed_in.tokens.session_id);
             assert_eq!(setting.auth.sign_out(session, None).await.unwrap(), Some(user));
             assert_eq!(setting.auth.sign_out(session, None).await.unwrap(), None);

@@ -2,6 +2,7 @@
 //! Never a rule of a domain: those stand behind `Run`. How often one may call is each door's to count.
 
 use crate::app::App;
+use crate::auth::roles;
 use actors::caller::{Caller, Dispatch, Identity};
 use actors::protocol::command::*;
 use actors::protocol::json::read;
@@ -52,6 +53,12 @@ impl App {
             // queued in the rooms without a wait, and so in the order in which it came.
             Access::User if caller.door.is_socket() => drop(caller.identity()?),
             Access::User => self.sessions.check(caller.identity()?).await?,
+            Access::Fresh => self.sessions.check_fresh(caller.identity()?).await?,
+            Access::Operator => {
+                let identity = caller.identity()?;
+                self.sessions.check(identity).await?;
+                roles::demand(self.db.read(), identity.user, roles::OPERATOR).await?;
+            }
         }
         command.check()?;
         command.run(self, caller).await
@@ -187,7 +194,10 @@ mod tests {
 
     #[test]
     fn every_command_of_the_protocol_is_served_once() {
-        let source = include_str!("../../actors/src/protocol/command.rs");
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/actors/src/protocol/command");
+        let files =
+            std::fs::read_dir(folder).unwrap().map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+        let source: String = files.collect();
         let declared = source.lines().filter_map(|line| line.strip_prefix("command!("));
         let mut declared: Vec<_> = declared.filter_map(|line| line.split('"').nth(1)).collect();
         let mut served: Vec<_> = COMMANDS.iter().map(|served| served.name).collect();

@@ -122,6 +122,13 @@ fn parse_hop(hop: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(|| hop.parse::<SocketAddr>().ok().map(|addr| addr.ip()))
 }
 
+/// What calls, as it says itself: as much of it as is worth keeping.
+fn user_agent(headers: &HeaderMap) -> Option<Rc<str>> {
+    const KEPT: usize = 200;
+    let said = headers.get(header::USER_AGENT)?.to_str().ok()?;
+    Some(said.get(..KEPT).unwrap_or(said).into())
+}
+
 /// Who calls the command `C` by REST.
 ///
 /// `C` declares who may. A user's command is refused here if nobody has signed in, before its body is looked at: let it
@@ -153,12 +160,15 @@ fn call<C: Command>(req: &HttpRequest) -> Outcome<Call<C>> {
     let app = app(req)?;
     let identity = match C::ACCESS {
         Access::Public => None,
-        Access::User => Some(identity(req, app)?.ok_or(ErrorCode::AuthUnauthenticated)?),
+        Access::User | Access::Fresh | Access::Operator => {
+            Some(identity(req, app)?.ok_or(ErrorCode::AuthUnauthenticated)?)
+        }
     };
     let caller = Caller {
         identity,
         door: Door::Rest,
         address: address(req, app),
+        user_agent: user_agent(req.headers()),
         request_id: RequestId::of(req, app),
         socket: None,
     };

@@ -114,7 +114,7 @@ fn completed(mut item: PathItem) -> PathItem {
 fn complete(operation: &mut Operation, served: &Served) {
     operation.security = Some(match served.access {
         Access::Public => Vec::new(),
-        Access::User => vec![SecurityRequirement::new(BEARER, [] as [&str; 0])],
+        Access::User | Access::Fresh | Access::Operator => vec![SecurityRequirement::new(BEARER, [] as [&str; 0])],
     });
     let mut by_status = BTreeMap::<u16, Vec<&str>>::new();
     for code in refusals(operation, served) {
@@ -135,8 +135,13 @@ fn complete(operation: &mut Operation, served: &Served) {
 fn refusals(operation: &Operation, served: &Served) -> Vec<ErrorCode> {
     use ErrorCode::*;
     let mut codes = vec![RequestRateLimited, ServerUnavailable];
-    if served.access == Access::User {
+    if served.access != Access::Public {
         codes.extend([AuthUnauthenticated, AuthTokenExpired, AuthSessionRevoked]);
+    }
+    match served.access {
+        Access::Fresh => codes.push(AuthReauthenticationRequired),
+        Access::Operator => codes.push(AuthForbidden),
+        Access::Public | Access::User => {}
     }
     if operation.request_body.is_some() {
         codes.extend([RequestMalformed, RequestInvalid, RequestTooLarge, RequestUnsupportedMediaType]);

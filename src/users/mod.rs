@@ -16,7 +16,7 @@ use actors::protocol::{Outcome, view};
 impl Run for GetProfile {
     async fn run(self, app: &App, caller: &Caller) -> Outcome<view::User> {
         let viewer = caller.user()?;
-        profile::get(&app.db, self.user_id.resolve(viewer), viewer).await
+        profile::get(&app.db, &*app.clock, self.user_id.resolve(viewer), viewer).await
     }
 }
 
@@ -33,7 +33,7 @@ impl Run for UpdateProfile {
 
 impl Run for SearchUsers {
     async fn run(self, app: &App, caller: &Caller) -> Outcome<view::Page<view::User>> {
-        search::search(&app.db, caller.user()?, &self).await
+        search::search(&app.db, &*app.clock, caller.user()?, &self).await
     }
 }
 

@@ -1,18 +1,16 @@
 //! Profiles: who may see and change what of one.
 //! Never a phone number to anybody but its owner.
 
-use crate::auth::audit;
+use crate::auth::{audit, roles};
 use actors::clock::Clock;
+use actors::privacy::Relations;
 use actors::protocol::command::UpdateProfile;
 use actors::protocol::{Error, ErrorCode, Outcome, check, view};
 use actors::retry::transact;
-use entities::{Db, SessionId, UserId, user, user_role};
-use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, Set, SqlErr};
+use entities::{Db, SessionId, UserId, user};
+use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, Set, SqlErr};
 use serde_json::json;
 use std::net::IpAddr;
-
-/// The role that may change other people's profiles.
-pub const OPERATOR: &str = "operator";
 
 /// Who changes a profile.
 #[derive(Debug, Clone, Copy)]
@@ -25,13 +23,14 @@ pub struct Editor {
     pub address: Option<IpAddr>,
 }
 
-/// Somebody's profile. Whoever has signed in may see anybody's; the phone number is its owner's.
+/// Somebody's profile, as far as their privacy lets the viewer see it.
 ///
 /// # Errors
 /// `user.not_found`; a fault of the database.
-pub async fn get(db: &Db, user: UserId, viewer: UserId) -> Outcome<view::User> {
+pub async fn get(db: &Db, clock: &dyn Clock, user: UserId, viewer: UserId) -> Outcome<view::User> {
     let row = user::by_id(user).one(db.read()).await?.ok_or(ErrorCode::UserNotFound)?;
-    Ok(view::User::from_row(row, viewer))
+    let relations = Relations::of(db.read(), viewer, &[user]).await?;
+    Ok(view::User::from_row(row, relations.to(user), clock.now()))
 }
 
 /// Changes a profile: one's own, or anybody's with the role for it, which is audited.
@@ -40,8 +39,8 @@ pub async fn get(db: &Db, user: UserId, viewer: UserId) -> Outcome<view::User> {
 /// `auth.forbidden`, `user.not_found`, `user.username_taken`, `request.invalid`; a fault of the database.
 pub async fn update(db: &Db, clock: &dyn Clock, editor: Editor, command: UpdateProfile) -> Outcome<view::User> {
     let user = command.user_id.resolve(editor.user);
-    if user != editor.user && !has_role(db.read(), editor.user, OPERATOR).await? {
-        return Err(ErrorCode::AuthForbidden.into());
+    if user != editor.user {
+        roles::demand(db.read(), editor.user, roles::OPERATOR).await?;
     }
     let fields = fields(&command);
     let changed = changed(&command)?;
@@ -57,18 +56,10 @@ pub async fn update(db: &Db, clock: &dyn Clock, editor: Editor, command: UpdateP
             };
             audit::record(transaction, clock, event).await?;
         }
-        Ok(view::User::from_row(row, editor.user))
+        let relations = Relations::of(transaction, editor.user, &[user]).await?;
+        Ok(view::User::from_row(row, relations.to(user), clock.now()))
     })
     .await
-}
-
-/// Whether a user has a role on this node.
-///
-/// # Errors
-/// Those of the database.
-pub async fn has_role(db: &impl ConnectionTrait, user: UserId, role: &str) -> Result<bool, DbErr> {
-    let held = user_role::of_user(user).filter(user_role::COLUMN.role.eq(role));
-    Ok(held.one(db).await?.is_some())
 }
 
 /// The columns that a command sets, and the keys that follow from them.
@@ -132,6 +123,7 @@ mod tests {
     use crate::users::testing::{a_user, update_of};
     use actors::protocol::command::UserRef;
     use entities::audit_event;
+    use entities::user_role;
     use futures_util::future::join_all;
 
     fn editor(user: UserId) -> Editor {
@@ -207,7 +199,7 @@ mod tests {
 
             let role = user_role::ActiveModel {
                 user_id: Set(ann),
-                role: Set(OPERATOR.to_owned()),
+                role: Set(roles::OPERATOR.to_owned()),
                 granted_at: Set(clock.now()),
             };
             user_role::Entity::insert(role).exec_without_returning(scratch.db.write()).await.unwrap();
@@ -225,11 +217,12 @@ mod tests {
     #[actix_web::test]
     async fn a_phone_number_is_its_owners_to_see() {
         for scratch in Scratch::each().await {
+            let clock = FakeClock::new();
             let (ann, bob) = (a_user(&scratch.db, "Ann").await, a_user(&scratch.db, "Bob").await);
-            assert!(get(&scratch.db, ann, ann).await.unwrap().phone_number.is_some());
-            assert!(get(&scratch.db, ann, bob).await.unwrap().phone_number.is_none());
+            assert!(get(&scratch.db, &*clock, ann, ann).await.unwrap().phone_number.is_some());
+            assert!(get(&scratch.db, &*clock, ann, bob).await.unwrap().phone_number.is_none());
             let nobody = UserId::from_uuid(uuid::Uuid::nil());
-            assert_eq!(code(get(&scratch.db, nobody, ann).await), Some(ErrorCode::UserNotFound));
+            assert_eq!(code(get(&scratch.db, &*clock, nobody, ann).await), Some(ErrorCode::UserNotFound));
             scratch.drop().await;
         }
     }

@@ -1,6 +1,8 @@
 //! Finding people by how their username or their name begins.
 //! Never by phone number.
 
+use actors::clock::Clock;
+use actors::privacy::Relations;
 use actors::protocol::command::SearchUsers;
 use actors::protocol::{Outcome, Refusal, check, view};
 use base64::Engine;
@@ -25,7 +27,12 @@ enum After {
 ///
 /// # Errors
 /// `request.invalid` for a cursor that is not ours; a fault of the database.
-pub async fn search(db: &Db, viewer: UserId, command: &SearchUsers) -> Outcome<view::Page<view::User>> {
+pub async fn search(
+    db: &Db,
+    clock: &dyn Clock,
+    viewer: UserId,
+    command: &SearchUsers,
+) -> Outcome<view::Page<view::User>> {
     let prefix = command.q.trim().to_lowercase();
     let limit = check::limit(command.limit)?;
     let after = match &command.cursor {
@@ -42,7 +49,10 @@ pub async fn search(db: &Db, viewer: UserId, command: &SearchUsers) -> Outcome<v
     rows.truncate(limit as usize);
     let next = rows.last().filter(|_| more).map(|last| position(last, rows.len() <= usernames));
     let next_cursor = next.and_then(|after| write(&after));
-    let items = rows.into_iter().map(|row| view::User::from_row(row, viewer)).collect();
+    let whom: Vec<UserId> = rows.iter().map(|row| row.id).collect();
+    let (relations, now) = (Relations::of(db.read(), viewer, &whom).await?, clock.now());
+    let items = rows.into_iter().map(|row| (relations.to(row.id), row));
+    let items = items.map(|(relation, row)| view::User::from_row(row, relation, now)).collect();
     Ok(view::Page { items, next_cursor })
 }
 
@@ -146,7 +156,8 @@ mod tests {
             for limit in 1..=8 {
                 let (mut found, mut cursor) = (Vec::new(), None);
                 loop {
-                    let page = search(&scratch.db, viewer, &query(" TEA", limit, cursor)).await.unwrap();
+                    let page =
+                        search(&scratch.db, &*FakeClock::new(), viewer, &query(" TEA", limit, cursor)).await.unwrap();
                     assert!(page.items.len() <= limit as usize);
                     assert!(page.items.iter().all(|user| user.phone_number.is_none()));
                     found.extend(page.items.into_iter().map(|user| user.display_name));
@@ -158,7 +169,7 @@ mod tests {
                 assert_eq!(found, expected, "by {limit}");
             }
             for (q, count) in [("t%a", 1), ("te_", 0), ("teä", 1), ("\u{10ffff}\u{10ffff}\u{10ffff}", 0)] {
-                let page = search(&scratch.db, viewer, &query(q, 50, None)).await.unwrap();
+                let page = search(&scratch.db, &*FakeClock::new(), viewer, &query(q, 50, None)).await.unwrap();
                 assert_eq!(page.items.len(), count, "{q}");
             }
             scratch.drop().await;
@@ -171,7 +182,8 @@ mod tests {
         let viewer = a_user(&scratch.db, "Viewer").await;
         let nul = URL_SAFE_NO_PAD.encode(br#"{"u":"\u0000"}"#);
         for cursor in ["", "x", "e30", &nul] {
-            let outcome = search(&scratch.db, viewer, &query("tea", 5, Some(cursor.to_owned()))).await;
+            let outcome =
+                search(&scratch.db, &*FakeClock::new(), viewer, &query("tea", 5, Some(cursor.to_owned()))).await;
             assert_eq!(outcome.err().map(|error| error.code()), Some(ErrorCode::RequestInvalid), "{cursor}");
         }
         scratch.drop().await;

@@ -14,7 +14,8 @@ pub async fn a_user(db: &Db, name: &str) -> UserId {
     let row = user::Model {
         display_name: name.to_owned(),
         name_key: name.to_lowercase(),
-        ..crate::auth::newcomer(id, phone, Timestamp::EPOCH)
+        phone,
+        ..user::Model::new(id, Timestamp::EPOCH)
     };
     user::Entity::insert(row.into_active_model()).exec_without_returning(db.write()).await.unwrap();
     id

@@ -408,6 +408,7 @@ impl Work {
                 marked_unread: false,
                 rev,
                 user_rev,
+                request: false,
                 joined_at: self.now,
                 left_at: None,
             };

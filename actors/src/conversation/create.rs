@@ -118,6 +118,7 @@ impl Conversations {
             policy_rev: last_rev,
             participant_count: members.len() as i32,
             rev: 1,
+            blocked: false,
         };
         row.into_active_model().insert(transaction).await?;
         let user_revs = raise_users(transaction, &members).await?;
@@ -126,7 +127,7 @@ impl Conversations {
                 Refusal { field: Some("participantIds".into()), ..Refusal::new(ErrorCode::UserNotFound) }.into()
             );
         }
-        let mut rows = Table::new(13);
+        let mut rows = Table::new(14);
         for (at, (member, user_rev)) in user_revs.into_iter().enumerate() {
             let rev = 2 + at as i64;
             let role = if group && member == user { Role::Owner } else { Role::Member };
@@ -142,6 +143,7 @@ impl Conversations {
                 marked_unread: false,
                 rev,
                 user_rev,
+                request: false,
                 joined_at: now,
                 left_at: None,
             }));

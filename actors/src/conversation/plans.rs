@@ -68,12 +68,14 @@ async fn fill(db: &Db) {
     let bytes = if db.backend() == Backend::Sqlite { "x'00'" } else { "'\\x00'::bytea" };
     let statements = [
         format!(
-            "{numbers} INSERT INTO conversations SELECT {conversation}, 'group', 'tea', NULL, NULL, {}, NULL, NULL, \
+            "{numbers} INSERT INTO conversations (id, kind, name, description, pair_key, created_by, client_id, request_hash, \
+             created_at, updated_at, last_message_at, last_seq, last_rev, policy_rev, participant_count, rev) SELECT {conversation}, 'group', 'tea', NULL, NULL, {}, NULL, NULL, \
              0, 0, c, 300, 334, 4, 3, 1 FROM c",
             user("c")
         ),
         format!(
-            "{numbers} INSERT INTO participants SELECT {conversation}, {}, 'member', s, NULL, 1, 290, 290, {no}, s, c, 0, NULL \
+            "{numbers} INSERT INTO participants (conversation_id, user_id, role, from_rev, until_rev, visible_from_seq, \
+             read_seq, delivered_seq, marked_unread, rev, user_rev, joined_at, left_at) SELECT {conversation}, {}, 'member', s, NULL, 1, 290, 290, {no}, s, c, 0, NULL \
              FROM c, s WHERE s <= 3",
             user("c % 40 + s")
         ),
@@ -86,7 +88,8 @@ async fn fill(db: &Db) {
         format!("{numbers} INSERT INTO reactions SELECT {message}, {}, '👍', 0 FROM c, s WHERE s % 10 = 0", user("c")),
         format!("{numbers} INSERT INTO mentions SELECT {}, {conversation}, s FROM c, s WHERE s % 10 = 0", user("c")),
         format!(
-            "{numbers} INSERT INTO users SELECT {}, NULL, NULL, NULL, 'x', 'x', '', s, 0, NULL, 0, 0 FROM s",
+            "{numbers} INSERT INTO users (id, phone, username, username_key, name_key, display_name, bio, user_rev, \
+             profile_user_rev, last_seen_at, created_at, updated_at) SELECT {}, NULL, NULL, NULL, 'x', 'x', '', s, 0, NULL, 0, 0 FROM s",
             user("s")
         ),
     ];

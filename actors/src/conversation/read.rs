@@ -387,9 +387,10 @@ pub async fn conversations(db: &Db, user: UserId, which: Which) -> Result<Vec<(v
             bounds + &format!("ORDER BY c.last_message_at DESC, c.id DESC LIMIT {}", p(values.len(), "bigint"))
         }
     };
-    // The counts stand outside, so that they are made for the page alone.
+    // The counts stand outside, so that they are made for the page alone; and first, since they are read by their
+    // places, and a later release may give conversations another column.
     let sql = format!(
-        "SELECT c.*, {} , p.visible_from_seq AS visible_from FROM (\
+        "SELECT {}, p.visible_from_seq AS visible_from, c.* FROM (\
          SELECT c.* FROM participants AS p JOIN conversations AS c ON c.id = p.conversation_id \
          WHERE p.user_id = {me} AND p.until_rev IS NULL {bounds}) AS c \
          JOIN participants AS p ON p.conversation_id = c.id AND p.user_id = {} ORDER BY c.last_message_at DESC, c.id DESC",
@@ -407,7 +408,7 @@ pub async fn conversations(db: &Db, user: UserId, which: Which) -> Result<Vec<(v
             newest.push([conversation.id.into(), conversation.last_seq.into()]);
         }
         let after = (conversation.last_message_at, conversation.id);
-        found.push((conversation_view(conversation, mine(row, CONVERSATION_COLUMNS)?), after));
+        found.push((conversation_view(conversation, mine(row, 0)?), after));
     }
     let mut last = last_messages(db, newest).await?;
     for (conversation, _) in &mut found {
@@ -415,9 +416,6 @@ pub async fn conversations(db: &Db, user: UserId, which: Which) -> Result<Vec<(v
     }
     Ok(found)
 }
-
-/// The columns of `conversations`, before those of `Mine`.
-const CONVERSATION_COLUMNS: usize = 16;
 
 fn conversation_view(row: conversation::Model, me: Mine) -> view::Conversation {
     view::Conversation {
@@ -483,7 +481,7 @@ pub async fn user_items(
         keys.push([id.into(), (*after).into(), upto.into()]);
         let mut items = Vec::new();
         if changed > *after && changed <= upto {
-            items.push(UserItem::Profile { user_rev: changed, user: view::User::from_row(row, id) });
+            items.push(UserItem::Profile { user_rev: changed, user: view::User::own(row) });
         }
         found.insert(id, (upto, items));
     }

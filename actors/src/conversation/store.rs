@@ -414,7 +414,7 @@ async fn save_mentions(connection: &DatabaseTransaction, work: &mut Work) -> Res
 }
 
 async fn save_participants(connection: &DatabaseTransaction, work: &mut Work) -> Result<(), DbErr> {
-    let mut rows = Table::new(13);
+    let mut rows = Table::new(14);
     for key in std::mem::take(&mut work.touched) {
         let Some(Some(row)) = work.participants.get(&key) else { continue };
         rows.push(participant_values(row));
@@ -423,7 +423,7 @@ async fn save_participants(connection: &DatabaseTransaction, work: &mut Work) ->
 }
 
 /// A participant's columns, in the order of `insert_participants`.
-pub(super) fn participant_values(row: &participant::Model) -> [Value; 13] {
+pub(super) fn participant_values(row: &participant::Model) -> [Value; 14] {
     [
         row.conversation_id.into(),
         row.user_id.into(),
@@ -438,17 +438,18 @@ pub(super) fn participant_values(row: &participant::Model) -> [Value; 13] {
         row.user_rev.into(),
         row.joined_at.into(),
         row.left_at.into(),
+        row.request.into(),
     ]
 }
 
 pub(super) async fn insert_participants(connection: &DatabaseTransaction, rows: Table) -> Result<(), DbErr> {
-    rows.insert(connection, &[""; 13], |values| {
+    rows.insert(connection, &[""; 14], |values| {
         format!(
             "INSERT INTO participants (conversation_id, user_id, role, from_rev, until_rev, visible_from_seq, read_seq, delivered_seq, \
-             marked_unread, rev, user_rev, joined_at, left_at) VALUES {values} ON CONFLICT (conversation_id, user_id) DO UPDATE SET \
+             marked_unread, rev, user_rev, joined_at, left_at, request) VALUES {values} ON CONFLICT (conversation_id, user_id) DO UPDATE SET \
              role = excluded.role, from_rev = excluded.from_rev, until_rev = excluded.until_rev, visible_from_seq = excluded.visible_from_seq, \
              read_seq = excluded.read_seq, delivered_seq = excluded.delivered_seq, marked_unread = excluded.marked_unread, \
-             rev = excluded.rev, user_rev = excluded.user_rev, joined_at = excluded.joined_at, left_at = excluded.left_at"
+             rev = excluded.rev, user_rev = excluded.user_rev, joined_at = excluded.joined_at, left_at = excluded.left_at, request = excluded.request"
         )
     })
     .await

@@ -197,6 +197,8 @@ codes! {
     AuthSessionRevoked = "auth.session_revoked", 401, "The session was ended; sign in again.";
     /// The caller's role does not allow this.
     AuthForbidden = "auth.forbidden", 403, "Your role does not allow this.";
+    /// The session is too long ago signed in for this.
+    AuthReauthenticationRequired = "auth.reauthentication_required", 403, "Show again who you are (auth.reauthenticate), and repeat.";
     /// The code is wrong.
     AuthOtpInvalid = "auth.otp_invalid", 422, "The code is wrong.";
     /// The verification is over: used, too old, or unknown.
@@ -205,6 +207,10 @@ codes! {
     AuthOtpExhausted = "auth.otp_exhausted", 429, "Too many wrong codes; ask for a new one.";
     /// Too many codes for this number.
     AuthOtpBudget = "auth.otp_budget", 429, "Too many codes were asked for; try again later.";
+    /// The challenge is over: used, too old, or unknown.
+    AuthChallengeExpired = "auth.challenge_expired", 410, "This is over, or was used already; begin again.";
+    /// The challenge's tries are used up.
+    AuthChallengeExhausted = "auth.challenge_exhausted", 429, "Too many wrong answers; begin again.";
     /// The refresh token is not one that can be spent.
     AuthRefreshInvalid = "auth.refresh_invalid", 401, "The refresh token is not valid; sign in again.";
     /// A spent refresh token came again: the session was ended.

@@ -1,9 +1,11 @@
 //! What clients see of rows: the only shapes in which state leaves the process.
 //! Never a query: whoever has the rows builds the view.
 
+use crate::privacy::{Relation, Subject, allows};
 use entities::{ConversationId, ConversationKind, MessageId, MessageKind, Role, SessionId, Timestamp, UserId};
 use serde::Serialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
@@ -43,10 +45,20 @@ pub struct Tokens {
     pub session_id: SessionId,
 }
 
+/// What signing in comes to: the tokens, or the question for the second factor.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub enum SignedIn {
+    /// Somebody has signed in.
+    Done(Box<Entered>),
+    /// They have a second factor, and have still to show it.
+    Challenged(Challenged),
+}
+
 /// Somebody has signed in.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct SignedIn {
+pub struct Entered {
     /// The tokens.
     #[serde(flatten)]
     pub tokens: Tokens,
@@ -54,6 +66,18 @@ pub struct SignedIn {
     pub user: User,
     /// Whether this made the account.
     pub is_new_user: bool,
+}
+
+/// The first factor was right; `auth.verify2fa` takes the second.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Challenged {
+    /// `true`
+    pub two_factor_required: bool,
+    /// To be given with the code. Nothing else takes it.
+    pub challenge_token: String,
+    /// How long it is good.
+    pub expires_in_secs: u64,
 }
 
 /// A socket lives on with its new token.
@@ -75,28 +99,74 @@ pub struct User {
     /// Unique without regard to case.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
-    /// About them.
+    /// About them; as their privacy lets the viewer see it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub bio: String,
-    /// E.164; shown to its owner alone.
+    /// The picture, an id of media; as their privacy lets the viewer see it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub avatar_id: Option<Uuid>,
+    /// What they are at, until it is over; as their privacy lets the viewer see it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<CustomStatus>,
+    /// E.164; as their privacy lets the viewer see it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub phone_number: Option<String>,
+    /// The e-mail address; shown to its owner alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub email: Option<String>,
+    /// Present where the account was deleted: nothing is left of it but its id.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
+    /// When the owner's account is going to be deleted; shown to them alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub leaves_at: Option<Timestamp>,
     /// When the account was made.
     pub created_at: Timestamp,
 }
 
 impl User {
-    /// A user as `viewer` sees them.
-    pub fn from_row(row: entities::user::Model, viewer: UserId) -> User {
+    /// A user as they see themselves, with a status that may be over.
+    pub fn own(row: entities::user::Model) -> User {
+        User::from_row(row, Relation::Own, Timestamp::EPOCH)
+    }
+
+    /// A user as somebody sees them who stands so to them.
+    pub fn from_row(row: entities::user::Model, relation: Relation, now: Timestamp) -> User {
+        let sees = |subject| allows(&row.privacy, subject, relation);
+        let (photo, bio, phone_number) = (sees(Subject::Photo), sees(Subject::Bio), sees(Subject::PhoneNumber));
+        let own = relation == Relation::Own;
+        let until = row.status_until;
+        let status = CustomStatus { text: row.status_text.unwrap_or_default(), emoji: row.status_emoji, until };
+        let over = until.is_some_and(|until| until <= now) || (status.text.is_empty() && status.emoji.is_none());
         User {
             id: row.id,
             display_name: row.display_name,
             username: row.username,
-            bio: row.bio,
-            phone_number: row.phone.filter(|_| row.id == viewer),
+            bio: if bio { row.bio } else { String::new() },
+            avatar_id: row.avatar_id.filter(|_| photo),
+            status: (bio && !over).then_some(status),
+            phone_number: row.phone.filter(|_| phone_number),
+            email: row.email.filter(|_| own),
+            deleted: row.left_at.is_some(),
+            leaves_at: row.leaves_at.filter(|_| own),
             created_at: row.created_at,
         }
     }
+}
+
+/// What somebody is at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CustomStatus {
+    /// In words.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub text: String,
+    /// As an emoji.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub emoji: Option<String>,
+    /// When it is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// Who reacted with one emoji.

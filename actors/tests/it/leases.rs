@@ -62,7 +62,14 @@ impl Town {
     fn caller(&self) -> Caller {
         let identity = Identity { user: self.watcher.user, session: device(), expires_at: Timestamp::EPOCH };
         let socket = Some(self.watcher.socket.clone());
-        Caller { identity: Some(identity), door: Door::Socket, address: None, request_id: Rc::from("test"), socket }
+        Caller {
+            identity: Some(identity),
+            door: Door::Socket,
+            address: None,
+            user_agent: None,
+            request_id: Rc::from("test"),
+            socket,
+        }
     }
 
     async fn status(&self) -> Status {

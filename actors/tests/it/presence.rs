@@ -28,6 +28,7 @@ fn caller(ear: &Ear) -> Caller {
         identity: Some(identity),
         door: Door::Socket,
         address: None,
+        user_agent: None,
         request_id: Rc::from("test"),
         socket: Some(ear.socket.clone()),
     }

@@ -126,18 +126,13 @@ impl Rows {
         let id = UserId::from_uuid(self.clock.uuid());
         let now = self.clock.now();
         let row = user::Model {
-            id,
-            phone: None,
             username: Some(name.to_owned()),
             username_key: Some(name.to_lowercase()),
             name_key: name.to_lowercase(),
             display_name: name.to_owned(),
-            bio: String::new(),
             user_rev: 0,
             profile_user_rev: 0,
-            last_seen_at: None,
-            created_at: now,
-            updated_at: now,
+            ..user::Model::new(id, now)
         };
         row.into_active_model().insert(self.db.write()).await.unwrap();
         id
@@ -174,6 +169,7 @@ impl Rows {
             policy_rev: last_rev,
             participant_count: all.len() as i32,
             rev: 1,
+            blocked: false,
         };
         row.into_active_model().insert(self.db.write()).await.unwrap();
         for (at, user_id) in all.into_iter().enumerate() {
@@ -191,6 +187,7 @@ impl Rows {
                 marked_unread: false,
                 rev,
                 user_rev,
+                request: false,
                 joined_at: now,
                 left_at: None,
             };

@@ -76,6 +76,7 @@ pub async fn login(node: &Node, user: UserId) -> SessionId {
         user_agent: None,
         created_at: now,
         last_seen_at: now,
+        authenticated_at: None,
         revoked_at: None,
         revoke_reason: None,
     };

@@ -1,0 +1,148 @@
+//! Signing in and staying so.
+//! Never what a password or a code must be like beyond its form.
+
+use super::{Access, Command, Doors};
+use crate::protocol::check;
+use crate::protocol::error::{Outcome, Refusal};
+use crate::protocol::view;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Asks for a one-time code, to a number or to an e-mail address.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SendOtp {
+    /// The number in international form (E.164), e.g. `+4915112345678`.
+    pub phone_number: Option<String>,
+    /// The e-mail address, instead of a number.
+    pub email: Option<String>,
+    /// How the code travels; by SMS to a number and by e-mail to an address unless said.
+    pub channel: Option<OtpChannel>,
+    /// What the code is for; to sign in unless said.
+    #[serde(default)]
+    pub purpose: OtpPurpose,
+    /// The language of the text, BCP 47, such as `de` or `pt-BR`; English unless said.
+    pub locale: Option<String>,
+}
+command!(SendOtp = "auth.sendOtp" -> view::OtpSent, ACCESS: Access::Public, DOORS: Doors::Rest; |c| {
+    match (&c.phone_number, &c.email) {
+        (Some(_), Some(_)) => return Err(Refusal::invalid("email", "give one of phoneNumber and email").into()),
+        (Some(number), None) => check::text("phoneNumber", number, 1, 32)?,
+        (None, Some(email)) => check::text("email", email, 3, 254)?,
+        // Whoever has signed in may leave it out: the code goes to what their account has.
+        (None, None) if c.purpose != OtpPurpose::Reauthenticate =>
+            return Err(Refusal::invalid("phoneNumber", "give a phoneNumber or an email").into()),
+        (None, None) => {}
+    }
+    c.locale.as_ref().map_or(Ok(()), |locale| check::text("locale", locale, 1, 35))
+});
+
+/// How a code travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OtpChannel {
+    /// A text message.
+    Sms,
+    /// A call that reads it out.
+    Call,
+    /// A WhatsApp message.
+    Whatsapp,
+    /// An e-mail.
+    Email,
+}
+
+/// What a one-time code is for; a code for one purpose does not serve another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OtpPurpose {
+    /// To sign in; by phone this registers whom nobody knows yet.
+    #[default]
+    SignIn,
+    /// To register with a password.
+    Register,
+    /// To show again who one is.
+    Reauthenticate,
+    /// To set a new password.
+    ResetPassword,
+    /// To take another number.
+    ChangePhone,
+    /// To take another e-mail address.
+    ChangeEmail,
+}
+
+/// Tries a code against a verification; signs in, and registers whom nobody knows yet.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VerifyOtp {
+    /// From `auth.sendOtp`.
+    pub verification_id: String,
+    /// The six digits.
+    pub code: String,
+    /// What the person calls from.
+    pub device: Option<Device>,
+}
+command!(VerifyOtp = "auth.verifyOtp" -> view::SignedIn, ACCESS: Access::Public, DOORS: Doors::Rest; |c| {
+    check::text("verificationId", &c.verification_id, 1, 64)?;
+    if c.code.len() != 6 || !c.code.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(Refusal::invalid("code", "must be six digits").into());
+    }
+    c.device.as_ref().map_or(Ok(()), Device::check)
+});
+
+/// What a person calls from, as shown in the list of their sessions.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Device {
+    /// Stable on that device, chosen by the client.
+    pub id: Option<String>,
+    /// As the person knows it.
+    pub name: Option<String>,
+    /// `ios`, `android`, `web`, ...
+    pub platform: Option<String>,
+}
+
+impl Device {
+    /// Refuses what is too long to be shown.
+    ///
+    /// # Errors
+    /// `request.invalid`
+    pub fn check(&self) -> Outcome<()> {
+        for (field, value) in
+            [("device.id", &self.id), ("device.name", &self.name), ("device.platform", &self.platform)]
+        {
+            if let Some(value) = value {
+                check::text(field, value, 1, 100)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Spends a refresh token for a new pair.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RefreshToken {
+    /// The refresh token; absent in a browser that keeps it in a cookie.
+    pub refresh_token: String,
+}
+command!(RefreshToken = "auth.refreshToken" -> view::Tokens, ACCESS: Access::Public, DOORS: Doors::Rest;
+    |c| check::text("refreshToken", &c.refresh_token, 1, 256));
+
+/// Ends the session of a refresh token.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Logout {
+    /// Any refresh token of the session.
+    pub refresh_token: String,
+}
+command!(Logout = "auth.logout" -> (), ACCESS: Access::Public, DOORS: Doors::Rest;
+    |c| check::text("refreshToken", &c.refresh_token, 1, 256));
+
+/// Gives a socket a new access token of the same user and session, so that it outlives the old one.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Renew {
+    /// The new access token.
+    pub access_token: String,
+}
+command!(Renew = "auth.renew" -> view::Renewed, DOORS: Doors::Sockets);

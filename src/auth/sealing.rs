@@ -1,0 +1,165 @@
+//! The key ring under which secrets rest in rows: authenticators' secrets, the names in address books.
+//! Never the keys that sign tokens (see `keys`), and never a hash.
+//!
+//! # Why a ring
+//! What is sealed names its key, so that a new key can seal while all the older ones still open.
+
+use super::secrets::Secrets;
+use actors::clock::Clock;
+use actors::protocol::{Fault, Outcome};
+use actors::retry::transact;
+use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use entities::{Backend, Db, sealing_key};
+use parking_lot::RwLock;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel};
+use std::sync::Arc;
+
+/// The advisory lock of those who make a key: "qc seal" in ASCII.
+const LOCK_KEY: i64 = i64::from_be_bytes(*b"qc seal\0");
+/// The bytes of a key's name.
+const NAME_LEN: usize = 16;
+
+/// The keys, as this node holds them.
+pub struct Ring {
+    db: Db,
+    clock: Arc<dyn Clock>,
+    /// Seals the keys themselves.
+    seal: LessSafeKey,
+    keys: RwLock<Arc<[Key]>>,
+}
+
+struct Key {
+    name: String,
+    key: LessSafeKey,
+}
+
+impl Ring {
+    /// Reads the keys; the first node to come makes one.
+    ///
+    /// # Errors
+    /// Those of the database, and that the keys there were sealed under another master secret.
+    pub async fn open(db: Db, clock: Arc<dyn Clock>, secrets: &Secrets) -> Outcome<Ring> {
+        let seal = key(&secrets.derive(super::secrets::SEALING_KEYS))?;
+        let ring = Ring { db, clock, seal, keys: RwLock::new(Arc::default()) };
+        transact(&ring.db, &*ring.clock, async |transaction| {
+            if ring.db.backend() == Backend::Postgres {
+                let lock = Backend::Postgres.statement("SELECT pg_advisory_xact_lock($1)", [LOCK_KEY.into()]);
+                transaction.execute_raw(lock).await?;
+            }
+            match sealing_key::newest_first().one(transaction).await? {
+                Some(_) => Ok(()),
+                None => ring.add(transaction).await,
+            }
+        })
+        .await?;
+        ring.reload().await?;
+        Ok(ring)
+    }
+
+    /// Reads the rows once.
+    ///
+    /// # Errors
+    /// Those of the database, and that a key was sealed under another master secret.
+    pub async fn reload(&self) -> Outcome<()> {
+        let rows = sealing_key::newest_first().all(self.db.read()).await?;
+        let keys: Outcome<Vec<Key>> = rows
+            .into_iter()
+            .map(|row| {
+                let bytes = unseal(&self.seal, row.id.as_bytes(), &row.sealed_key)?;
+                Ok(Key { key: key(&bytes)?, name: row.id })
+            })
+            .collect();
+        *self.keys.write() = keys?.into();
+        Ok(())
+    }
+
+    /// Seals with the newest key. `place` says what it is and whose (`"totp <user id>"`): it opens nowhere else.
+    ///
+    /// # Errors
+    /// A fault of the library.
+    pub fn seal(&self, place: &str, plain: &[u8]) -> Outcome<Vec<u8>> {
+        let keys = self.keys.read().clone();
+        let newest = keys.first().ok_or_else(|| Fault::new("there is no key to seal with"))?;
+        let sealed = seal(&newest.key, place.as_bytes(), plain, self.clock.random())?;
+        Ok([newest.name.as_bytes(), &sealed].concat())
+    }
+
+    /// Opens what was sealed for this place. A key that this node does not know yet is looked for in the rows.
+    ///
+    /// # Errors
+    /// A fault: the key is gone, or it is not what was sealed there.
+    pub async fn unseal(&self, place: &str, sealed: &[u8]) -> Outcome<Vec<u8>> {
+        let (name, rest) = sealed.split_at_checked(NAME_LEN).ok_or_else(|| Fault::new("what was sealed is cut off"))?;
+        let known = |keys: Arc<[Key]>| {
+            let key = keys.iter().find(|key| key.name.as_bytes() == name)?;
+            Some(unseal(&key.key, place.as_bytes(), rest))
+        };
+        let found = known(self.keys.read().clone());
+        if let Some(opened) = found {
+            return opened;
+        }
+        self.reload().await?;
+        let found = known(self.keys.read().clone());
+        found.unwrap_or_else(|| Err(Fault::new("the key with which this was sealed is gone").into()))
+    }
+
+    async fn add(&self, transaction: &DatabaseTransaction) -> Outcome<()> {
+        let id = URL_SAFE_NO_PAD.encode(self.clock.random::<12>());
+        let sealed_key = seal(&self.seal, id.as_bytes(), &self.clock.random::<32>(), self.clock.random())?;
+        let row = sealing_key::Model { id, sealed_key, created_at: self.clock.now() };
+        sealing_key::Entity::insert(row.into_active_model()).exec_without_returning(transaction).await?;
+        Ok(())
+    }
+}
+
+fn key(bytes: &[u8]) -> Outcome<LessSafeKey> {
+    let key = UnboundKey::new(&AES_256_GCM, bytes).map_err(|_| Fault::new("a sealing key has not 32 bytes"))?;
+    Ok(LessSafeKey::new(key))
+}
+
+fn seal(key: &LessSafeKey, place: &[u8], plain: &[u8], nonce: [u8; NONCE_LEN]) -> Outcome<Vec<u8>> {
+    let mut sealed = plain.to_vec();
+    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place), &mut sealed)
+        .map_err(|_| Fault::new("sealing failed"))?;
+    Ok([&nonce[..], &sealed].concat())
+}
+
+fn unseal(key: &LessSafeKey, place: &[u8], sealed: &[u8]) -> Outcome<Vec<u8>> {
+    let wrong = || Fault::new("what was sealed does not open: another secrets.master, or another place");
+    let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(wrong)?;
+    let mut bytes = rest.to_vec();
+    let opened = key
+        .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(place), &mut bytes)
+        .map_err(|_| wrong())?
+        .len();
+    bytes.truncate(opened);
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::testing::{FakeClock, Scratch};
+
+    #[actix_web::test]
+    async fn what_is_sealed_opens_in_its_place_alone_on_any_node() {
+        for scratch in Scratch::each().await {
+            let clock = FakeClock::new();
+            let secrets = Secrets::from_master(b"a master secret");
+            let open = || Ring::open(scratch.db.clone(), clock.clone(), &secrets);
+            let (one, other) = tokio::join!(open(), open());
+            let (one, other) = (one.unwrap(), other.unwrap());
+            let sealed = one.seal("totp ann", b"secret").unwrap();
+            assert_ne!(sealed, one.seal("totp ann", b"secret").unwrap());
+            assert!(!sealed.windows(6).any(|bytes| bytes == b"secret"));
+            assert_eq!(other.unseal("totp ann", &sealed).await.unwrap(), b"secret");
+            for (place, sealed) in [("totp bob", &sealed[..]), ("totp ann", &sealed[..40]), ("totp ann", b"x")] {
+                assert!(other.unseal(place, sealed).await.is_err());
+            }
+            assert!(Ring::open(scratch.db.clone(), clock, &Secrets::from_master(b"another")).await.is_err());
+            scratch.drop().await;
+        }
+    }
+}
