@@ -50,8 +50,10 @@ pub struct Config {
     pub presence: Presence,
     /// Signing in.
     pub auth: Auth,
-    /// Who carries codes.
+    /// Who carries codes to phones.
     pub sms: Sms,
+    /// Who carries letters to e-mail addresses.
+    pub mail: Mail,
     /// What other keys come from.
     pub secrets: Secrets,
     /// What is logged.
@@ -318,10 +320,26 @@ pub struct Auth {
     pub otp_ttl: Duration,
     /// How often one code may be tried.
     pub otp_tries: i32,
-    /// Codes to one number in an hour.
+    /// Codes to one number or e-mail address in an hour.
     pub otp_per_hour: usize,
-    /// Codes to one number in a day.
+    /// Codes to one number or e-mail address in a day.
     pub otp_per_day: usize,
+    /// Codes asked for from one network address in an hour.
+    pub otp_per_address_per_hour: usize,
+    /// Codes asked for from one network address in a day.
+    pub otp_per_address_per_day: usize,
+    /// Codes to one country in a day; 0 is as many as there are.
+    pub otp_per_country_per_day: i64,
+    /// Codes in a day; 0 is as many as there are.
+    pub otp_in_all_per_day: i64,
+    /// Countries to which codes are sent, ISO 3166; none is all.
+    pub otp_countries: Vec<String>,
+    /// The Android app that reads codes by itself.
+    pub otp_app_hash: String,
+    /// The web page's host into which codes are filled.
+    pub otp_domain: String,
+    /// The language of texts for whoever has said none.
+    pub locale: String,
 }
 
 /// `[sms]`
@@ -330,6 +348,22 @@ pub struct Auth {
 pub struct Sms {
     /// Who carries codes.
     pub provider: SmsProvider,
+}
+
+/// `[mail]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mail {
+    /// Who carries letters.
+    pub provider: MailProvider,
+}
+
+/// Who carries letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MailProvider {
+    /// Nobody: they are printed in the log.
+    Log,
 }
 
 /// Who carries codes.

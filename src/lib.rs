@@ -11,6 +11,7 @@ pub mod gateway;
 pub mod health;
 pub mod messages;
 pub mod metrics;
+pub mod network;
 pub mod node;
 pub mod nodes;
 pub mod presence;

@@ -2,7 +2,7 @@
 //! Never a rule: it only puts together and takes apart.
 
 use crate::app::App;
-use crate::auth::otp::SmsSender;
+use crate::auth::carriers::Carriers;
 use crate::auth::{Auth, Sessions};
 use crate::config::Config;
 use crate::database::keep_watch;
@@ -10,8 +10,7 @@ use crate::gateway::doors::{self, Door, Ground, tick};
 use crate::gateway::limits::Limiter;
 use crate::gateway::tls::Certificate;
 use crate::metrics::Metrics;
-use crate::providers::redis::RedisCluster;
-use crate::providers::sms;
+use crate::providers::{self, redis::RedisCluster};
 use actix_rt::Arbiter;
 use actix_server::ServerHandle;
 use actors::clock::{Clock, SystemClock};
@@ -47,15 +46,15 @@ pub struct Surroundings {
     pub clock: Arc<dyn Clock>,
     /// What joins it to other nodes.
     pub cluster: Arc<dyn Cluster>,
-    /// Who carries codes.
-    pub sms: Arc<dyn SmsSender>,
+    /// Who takes codes and letters to people.
+    pub carriers: Carriers,
 }
 
 impl Surroundings {
     /// What the configuration names.
     ///
     /// # Errors
-    /// What joins the nodes cannot be used.
+    /// What joins the nodes, or a carrier, cannot be used.
     pub async fn from_config(config: &Config) -> anyhow::Result<Surroundings> {
         let clock = Arc::new(SystemClock::default()) as Arc<dyn Clock>;
         let mut name = config.cluster.node.clone();
@@ -67,7 +66,7 @@ impl Surroundings {
         } else {
             RedisCluster::start(&config.cluster, &name, clock.clone()).await?
         };
-        Ok(Surroundings { cluster, clock, sms: sms::from_config(&config.sms) })
+        Ok(Surroundings { cluster, carriers: providers::carriers(config, &clock)?, clock })
     }
 }
 
@@ -128,7 +127,7 @@ impl Node {
     /// # Errors
     /// The database, the secrets, or a taken port.
     pub async fn start(config: Config, around: Surroundings) -> anyhow::Result<Node> {
-        let Surroundings { clock, cluster, sms } = around;
+        let Surroundings { clock, cluster, carriers } = around;
         let config = Arc::new(config);
         let certificate = Certificate::open(&config.gateway)?;
         let limits = Arc::new(config.limits());
@@ -136,8 +135,8 @@ impl Node {
         let db = Db::open(&entities::Options { application, ..config.database() }).await?;
         migration::migrate(db.write()).await.context("the database's schema could not be brought up to date")?;
         compare_clocks(&db, clock.as_ref()).await.context("the database does not tell the time")?;
-        let auth =
-            Auth::open(&config, db.clone(), clock.clone(), sms).await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        let auth = Auth::open(&config, db.clone(), clock.clone(), carriers);
+        let auth = auth.await.map_err(|error| anyhow::anyhow!("{error}"))?;
 
         let meters = Arc::new(actors::metrics::Metrics::default());
         let metrics = Arc::new(Metrics::new(&meters, &cluster.meters()));

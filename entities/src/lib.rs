@@ -18,6 +18,7 @@ pub mod ids;
 pub mod mention;
 pub mod message;
 pub mod node;
+pub mod otp_count;
 pub mod otp_verification;
 pub mod outbox;
 pub mod participant;

@@ -17,9 +17,11 @@ pub struct Model {
     pub id: Vec<u8>,
     /// The number, E.164 with its `+`; by e-mail the address, in its normal form.
     pub phone: String,
+    /// The same as whoever asked spelt it, where that matters: as it is written to.
+    pub spelt: Option<String>,
     /// What the code is for.
     pub purpose: String,
-    /// The code's keyed hash.
+    /// The code's keyed hash; empty while only the carrier knows the code; of no code for a decoy.
     pub code_hash: Vec<u8>,
     /// How often somebody has tried.
     pub tries: i32,
@@ -33,9 +35,9 @@ pub struct Model {
     pub address: Option<String>,
     /// The number's country, ISO 3166.
     pub country: Option<String>,
-    /// What the carrier calls it, if that makes and checks the code.
+    /// What the carrier calls it, if that makes and checks the code; for a decoy a name that the carrier never gave.
     pub carrier: Option<String>,
-    /// Whose it is, where somebody signed in asked for it.
+    /// For whose account it was asked for, where that was known.
     pub user_id: Option<UserId>,
     /// When it was used; none if it has not been.
     pub consumed_at: Option<UnixTimestamp>,

@@ -95,9 +95,16 @@ const DEFINITIONS: &[&str] = &[
     "ALTER TABLE otp_verifications ADD COLUMN country TEXT",
     "ALTER TABLE otp_verifications ADD COLUMN carrier TEXT",
     "ALTER TABLE otp_verifications ADD COLUMN user_id {id}",
+    "ALTER TABLE otp_verifications ADD COLUMN spelt TEXT",
     "CREATE INDEX IF NOT EXISTS otp_verifications_address ON otp_verifications (address, created_at)",
-    "CREATE INDEX IF NOT EXISTS otp_verifications_country ON otp_verifications (country, created_at)",
     "CREATE INDEX IF NOT EXISTS otp_verifications_created_at ON otp_verifications (created_at)",
+    "CREATE TABLE otp_counts (
+        scope TEXT NOT NULL,
+        day BIGINT NOT NULL,
+        slot BIGINT NOT NULL,
+        sent BIGINT NOT NULL,
+        PRIMARY KEY (scope, day, slot)
+    )",
     // --- people and each other
     "CREATE TABLE contacts (
         owner_id {id} NOT NULL,

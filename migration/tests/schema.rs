@@ -114,6 +114,7 @@ async fn accounts_are_kept(db: &Db) -> Outcome {
         otp_verification::Model {
             id: vec![9; 16],
             phone: "+4912345".to_owned(),
+            spelt: Some("+4912345".to_owned()),
             purpose: "login".to_owned(),
             code_hash: vec![3; 32],
             tries: 2,
@@ -128,6 +129,8 @@ async fn accounts_are_kept(db: &Db) -> Outcome {
         }
     );
     assert_eq!(otp_verification::of_phone_since("+4912345", at(1)).all(db.read()).await?.len(), 1);
+    keeps!(db, otp_count, otp_count::Model { scope: "DE".to_owned(), day: 20_000, slot: 3, sent: 7 });
+    assert_eq!(otp_count::of_day("DE", 20_000).all(db.read()).await?.len(), 1);
     keeps!(
         db,
         audit_event,

@@ -2,10 +2,13 @@
 //! Never what somebody may do in a conversation, and never a profile.
 
 pub mod audit;
+pub mod carriers;
 pub mod challenges;
 pub mod contact;
+pub mod email;
 pub mod http;
 pub mod keys;
+pub mod notices;
 pub mod otp;
 pub mod phone;
 pub mod refresh;
@@ -16,6 +19,7 @@ pub mod sessions;
 mod sign_in;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod texts;
 pub mod tokens;
 
 pub use otp::Otp;
@@ -31,13 +35,16 @@ use actors::caller::Caller;
 use actors::clock::Clock;
 use actors::protocol::command::{Logout, RefreshToken, Renew, SendOtp, VerifyOtp};
 use actors::protocol::{ErrorCode, Fault, Outcome, view};
+use carriers::Carriers;
 use contact::Contact;
 use entities::{Db, SessionId, UserId};
-use otp::{Asking, SmsSender};
+use notices::Notices;
+use otp::{Asking, Recipient};
 use refresh::Spending;
 use sessions::Origin;
 use std::sync::Arc;
 use std::time::Duration;
+use texts::Texts;
 
 /// How often rows that tell nothing any more are deleted.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
@@ -52,6 +59,8 @@ pub struct Auth {
     pub ring: sealing::Ring,
     /// One-time codes.
     pub otp: Otp,
+    /// What people are told of their accounts.
+    pub notices: Notices,
     /// Refresh tokens.
     pub refresh: Refresh,
     db: Db,
@@ -63,16 +72,19 @@ impl Auth {
     ///
     /// # Errors
     /// Those of the secret's file and of the database, and that the keys there belong to another secret.
-    pub async fn open(config: &Config, db: Db, clock: Arc<dyn Clock>, sms: Arc<dyn SmsSender>) -> Outcome<Auth> {
+    pub async fn open(config: &Config, db: Db, clock: Arc<dyn Clock>, carriers: Carriers) -> Outcome<Auth> {
         let secrets = Secrets::open(config, &*clock).map_err(Fault::new)?;
         let keys = keys::Keys::open(db.clone(), clock.clone(), &secrets).await?;
         let ring = sealing::Ring::open(db.clone(), clock.clone(), &secrets).await?;
-        let otp = Otp::new(db.clone(), clock.clone(), secrets.derive(secrets::OTP_CODES), sms, &config.auth);
+        let texts = Arc::new(Texts::new(&config.auth).map_err(Fault::new)?);
+        let notices = Notices::new(carriers.clone(), texts.clone());
+        let key = secrets.derive(secrets::OTP_CODES);
+        let otp = Otp::new(db.clone(), clock.clone(), key, carriers, texts, &config.auth);
         let refresh = Refresh::new(db.clone(), clock.clone(), &config.auth);
         let tokens = Tokens::new(keys, clock.clone(), &config.auth);
         // Its tables are read at first use, which would hold up whoever came first.
         phone::normal_form("+12025550143");
-        Ok(Auth { secrets, tokens, ring, otp, refresh, db, clock })
+        Ok(Auth { secrets, tokens, ring, otp, notices, refresh, db, clock })
     }
 
     /// Reads the signing keys again and again, and deletes what is over. One task of each node; never ends.
@@ -115,6 +127,7 @@ impl Run for SendOtp {
         let contact = Contact::phone(self.phone_number.as_deref().unwrap_or_default())?;
         let asking = Asking {
             contact: &contact,
+            recipient: Recipient::Anybody,
             channel: self.channel,
             purpose: self.purpose,
             user: caller.identity.map(|identity| identity.user),

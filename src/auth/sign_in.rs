@@ -52,8 +52,8 @@ impl Auth {
             self.otp.consume(transaction, &passed).await?;
             let (user, is_new) = match &passed.contact {
                 Contact::Phone(phone) => self.find_or_create(transaction, phone, now).await?,
-                Contact::Email(key) => {
-                    let known = user::by_email_key(key).one(transaction).await?;
+                Contact::Email(address) => {
+                    let known = user::by_email_key(&address.key).one(transaction).await?;
                     (known.ok_or(ErrorCode::AuthOtpExpired)?, false)
                 }
             };
@@ -176,7 +176,7 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             config.data = folder.path().to_owned();
             let pocket = Arc::new(Pocket::default());
-            let auth = Auth::open(&config, scratch.db.clone(), FakeClock::new(), pocket.clone()).await.unwrap();
+            let auth = Auth::open(&config, scratch.db.clone(), FakeClock::new(), pocket.carriers()).await.unwrap();
             all.push(Setting { scratch, pocket, auth });
         }
         all

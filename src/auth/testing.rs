@@ -1,8 +1,10 @@
 //! What the tests of the slices stand on: a clock that they set, and scratch databases.
 //! Never part of the node.
 
-use crate::auth::otp::{Sms, SmsError, SmsSender};
+use crate::auth::carriers::{Carriers, Mail, Mailer, Sms, SmsSender};
 use actors::clock::{Clock, random_bytes};
+use actors::protocol::Outcome;
+use actors::protocol::command::OtpChannel;
 use entities::{Db, Options, Timestamp};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -100,24 +102,64 @@ impl Scratch {
 
 /// Keeps what it was to send.
 #[derive(Default)]
-pub struct Pocket(Mutex<Vec<(String, String)>>);
+pub struct Pocket {
+    codes: Mutex<Vec<(String, String)>>,
+    /// What was told without a code: to whom, and the text or the letter's subject.
+    told: Mutex<Vec<(String, String)>>,
+}
 
 impl Pocket {
-    /// The code of a verification.
-    pub fn code(&self, verification_id: &str) -> String {
-        let sent = self.0.lock();
-        sent.iter().find(|(id, _)| id == verification_id).unwrap().1.clone()
+    /// Whoever sends, sends here.
+    pub fn carriers(self: &Arc<Pocket>) -> Carriers {
+        Carriers { sms: self.clone(), mail: self.clone() }
     }
 
+    /// The code of a verification.
+    pub fn code(&self, verification_id: &str) -> String {
+        self.found(verification_id).unwrap()
+    }
+
+    /// The code of a verification, if one was sent.
+    pub fn found(&self, verification_id: &str) -> Option<String> {
+        let sent = self.codes.lock();
+        sent.iter().find(|(id, _)| id == verification_id).map(|(_, code)| code.clone())
+    }
+
+    /// How many codes were sent.
     pub fn count(&self) -> usize {
-        self.0.lock().len()
+        self.codes.lock().len()
+    }
+
+    /// What was told without a code, and to whom.
+    pub fn told(&self) -> Vec<(String, String)> {
+        self.told.lock().clone()
     }
 }
 
 #[async_trait::async_trait]
 impl SmsSender for Pocket {
-    async fn send(&self, sms: Sms<'_>) -> Result<(), SmsError> {
-        self.0.lock().push((sms.verification_id.to_owned(), sms.code.to_owned()));
+    fn channels(&self) -> &[OtpChannel] {
+        &[OtpChannel::Sms, OtpChannel::Call]
+    }
+
+    async fn send(&self, sms: Sms<'_>) -> Outcome<Option<String>> {
+        self.codes.lock().push((sms.verification_id.to_owned(), sms.code.to_owned()));
+        Ok(None)
+    }
+
+    async fn tell(&self, to: &str, text: &str) -> Outcome<()> {
+        self.told.lock().push((to.to_owned(), text.to_owned()));
+        Ok(())
+    }
+}
+
+#[async_trait::async_trait]
+impl Mailer for Pocket {
+    async fn send(&self, mail: Mail<'_>) -> Outcome<()> {
+        match mail.code {
+            Some((code, id)) => self.codes.lock().push((id.to_owned(), code.to_owned())),
+            None => self.told.lock().push((mail.to.to_owned(), mail.letter.subject.clone())),
+        }
         Ok(())
     }
 }

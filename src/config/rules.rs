@@ -3,7 +3,7 @@
 
 use super::layers::ConfigError;
 use super::values::{DatabaseUrl, duration};
-use super::{ClusterKind, Config, Profile, SmsProvider};
+use super::{ClusterKind, Config, MailProvider, Profile, SmsProvider};
 use entities::Backend;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -55,6 +55,9 @@ impl Config {
         if self.sms.provider == SmsProvider::Log {
             found.push(StandIn { key: "sms.provider", does: "one-time codes are printed in the log, not sent" });
         }
+        if self.mail.provider == MailProvider::Log {
+            found.push(StandIn { key: "mail.provider", does: "letters are printed in the log, not sent" });
+        }
         if self.secrets.master.is_empty() {
             found.push(StandIn { key: "secrets.master", does: "the master secret is a file in the data folder" });
         }
@@ -102,6 +105,11 @@ impl Config {
         within(wrong, "auth.otp_tries", self.auth.otp_tries, 1..=10);
         within(wrong, "auth.otp_per_hour", self.auth.otp_per_hour, 1..=1000);
         within(wrong, "auth.otp_per_day", self.auth.otp_per_day, self.auth.otp_per_hour..=10_000);
+        let per_hour = self.auth.otp_per_address_per_hour;
+        within(wrong, "auth.otp_per_address_per_hour", per_hour, 1..=MANY);
+        within(wrong, "auth.otp_per_address_per_day", self.auth.otp_per_address_per_day, per_hour..=MANY);
+        within(wrong, "auth.otp_per_country_per_day", self.auth.otp_per_country_per_day, 0..=MANY as i64);
+        within(wrong, "auth.otp_in_all_per_day", self.auth.otp_in_all_per_day, 0..=MANY as i64);
     }
 
     fn check_durations(&self, wrong: &mut ConfigError) {

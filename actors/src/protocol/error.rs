@@ -207,6 +207,12 @@ codes! {
     AuthOtpExhausted = "auth.otp_exhausted", 429, "Too many wrong codes; ask for a new one.";
     /// Too many codes for this number.
     AuthOtpBudget = "auth.otp_budget", 429, "Too many codes were asked for; try again later.";
+    /// Codes are not sent to this country.
+    AuthOtpCountry = "auth.otp_country", 403, "No codes are sent to this country.";
+    /// Another account has this phone number.
+    AuthPhoneTaken = "auth.phone_taken", 409, "Another account has this phone number.";
+    /// Another account has this e-mail address.
+    AuthEmailTaken = "auth.email_taken", 409, "Another account has this e-mail address.";
     /// The challenge is over: used, too old, or unknown.
     AuthChallengeExpired = "auth.challenge_expired", 410, "This is over, or was used already; begin again.";
     /// The challenge's tries are used up.

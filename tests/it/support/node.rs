@@ -9,9 +9,10 @@ use super::{Person, Stage, within};
 use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, StatusCode};
 use actors::clock::{Clock, SystemClock};
-use actors::protocol::ErrorCode;
+use actors::protocol::command::OtpChannel;
+use actors::protocol::{ErrorCode, Outcome};
 use parking_lot::Mutex;
-use quckchat::auth::otp::{Sms, SmsError, SmsSender};
+use quckchat::auth::carriers::{Carriers, Mail, Mailer, Sms, SmsSender};
 use quckchat::config::Config;
 use quckchat::node::{self, Surroundings};
 use serde_json::Value;
@@ -140,7 +141,7 @@ impl Node {
             false => common.clock.clone(),
         };
         let cluster = common.bus.join(stage, &config, name).await;
-        let surroundings = Surroundings { clock, cluster, sms: common.letters.clone() };
+        let surroundings = Surroundings { clock, cluster, carriers: common.letters.carriers() };
         let node = within(Box::pin(node::Node::start(config, surroundings)), "the node to start").await.unwrap();
         let (address, operations) = (node.address, node.operations);
         Node(Rc::new(Inner {
@@ -320,22 +321,62 @@ impl Reply {
     }
 }
 
-/// The text messages that a node sent.
+/// The text messages and letters that a node sent.
 #[derive(Default)]
-pub struct Letters(Mutex<Vec<(String, String)>>);
+pub struct Letters {
+    /// By verification.
+    codes: Mutex<Vec<(String, String)>>,
+    /// Without a code: to whom, and what.
+    notices: Mutex<Vec<(String, String)>>,
+}
 
 impl Letters {
+    fn carriers(self: &Arc<Letters>) -> Carriers {
+        Carriers { sms: self.clone(), mail: self.clone() }
+    }
+
     /// The code of a verification, if one was sent.
     pub fn code(&self, verification_id: &str) -> Option<String> {
-        let sent = self.0.lock();
+        let sent = self.codes.lock();
         sent.iter().find(|(id, _)| id == verification_id).map(|(_, code)| code.clone())
+    }
+
+    /// How many codes were sent.
+    pub fn count(&self) -> usize {
+        self.codes.lock().len()
+    }
+
+    /// What a number or an address was told: a text, or a letter's subject.
+    pub fn notices(&self, to: &str) -> Vec<String> {
+        let sent = self.notices.lock();
+        sent.iter().filter(|(told, _)| told == to).map(|(_, what)| what.clone()).collect()
     }
 }
 
 #[async_trait::async_trait]
 impl SmsSender for Letters {
-    async fn send(&self, sms: Sms<'_>) -> Result<(), SmsError> {
-        self.0.lock().push((sms.verification_id.to_owned(), sms.code.to_owned()));
+    fn channels(&self) -> &[OtpChannel] {
+        &[OtpChannel::Sms]
+    }
+
+    async fn send(&self, sms: Sms<'_>) -> Outcome<Option<String>> {
+        self.codes.lock().push((sms.verification_id.to_owned(), sms.code.to_owned()));
+        Ok(None)
+    }
+
+    async fn tell(&self, to: &str, text: &str) -> Outcome<()> {
+        self.notices.lock().push((to.to_owned(), text.to_owned()));
+        Ok(())
+    }
+}
+
+#[async_trait::async_trait]
+impl Mailer for Letters {
+    async fn send(&self, mail: Mail<'_>) -> Outcome<()> {
+        match mail.code {
+            Some((code, id)) => self.codes.lock().push((id.to_owned(), code.to_owned())),
+            None => self.notices.lock().push((mail.to.to_owned(), mail.letter.subject.clone())),
+        }
         Ok(())
     }
 }

@@ -123,6 +123,8 @@ impl Stage {
         ] {
             *limit = 1_000_000;
         }
+        config.auth.otp_per_address_per_hour = 1_000_000;
+        config.auth.otp_per_address_per_day = 1_000_000;
         config.sockets.heartbeat = Duration::from_secs(600);
         config.presence.grace = Duration::from_secs(7);
         config.rooms.sweep = Duration::from_secs(11);
