@@ -340,6 +340,11 @@ pub struct Auth {
     pub otp_domain: String,
     /// The language of texts for whoever has said none.
     pub locale: String,
+    /// What authenticator apps list an account under.
+    pub totp_issuer: String,
+    /// How long the audit trail is kept.
+    #[serde(with = "duration")]
+    pub events_keep: Duration,
 }
 
 /// `[sms]`

@@ -14,6 +14,7 @@ pub mod phone;
 pub mod refresh;
 pub mod roles;
 pub mod sealing;
+pub mod second_factor;
 pub mod secrets;
 pub mod sessions;
 mod sign_in;
@@ -63,6 +64,8 @@ pub struct Auth {
     pub notices: Notices,
     /// Refresh tokens.
     pub refresh: Refresh,
+    /// What authenticator apps list a secret under.
+    totp_issuer: String,
     db: Db,
     clock: Arc<dyn Clock>,
 }
@@ -85,6 +88,8 @@ impl Auth {
         // Its tables are read at first use, which would hold up whoever came first.
         phone::normal_form("+12025550143");
         Ok(Auth { secrets, tokens, ring, otp, notices, refresh, db, clock })
+        let totp_issuer = config.auth.totp_issuer.clone();
+        Ok(Auth { secrets, tokens, ring, otp, refresh, totp_issuer, db, clock })
     }
 
     /// Reads the signing keys again and again, and deletes what is over. One task of each node; never ends.

@@ -16,12 +16,16 @@ const SALT: &[u8] = b"quckchat v1";
 /// The file in the data folder, where the configuration names no secret.
 const FILE: &str = "master.key";
 
+/// Keys for the hashes of backup codes.
+pub const BACKUP_CODES: &str = "backup codes";
 /// Keys for one-time codes.
 pub const OTP_CODES: &str = "otp codes";
 /// Keys for the hashes that tell a repeated request from another one.
 pub const REQUEST_HASHES: &str = "request hashes";
 /// Keys under which the key ring's keys are sealed.
 pub const SEALING_KEYS: &str = "sealing keys";
+/// Keys for the names under which tries of second factors are counted.
+pub const SECOND_FACTOR_TRIES: &str = "second factor tries";
 /// Keys under which signing keys are sealed.
 pub const SIGNING_KEYS: &str = "signing keys";
 

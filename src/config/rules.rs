@@ -137,6 +137,7 @@ impl Config {
         lasts(wrong, "auth.refresh_ttl", auth.refresh_ttl, HOUR..=400 * DAY);
         lasts(wrong, "auth.refresh_grace", auth.refresh_grace, Duration::ZERO..=HOUR);
         lasts(wrong, "auth.otp_ttl", auth.otp_ttl, 10 * SECOND..=HOUR);
+        lasts(wrong, "auth.events_keep", auth.events_keep, DAY..=4000 * DAY);
     }
 
     fn check_texts(&self, wrong: &mut ConfigError) {
@@ -147,6 +148,10 @@ impl Config {
             if text.trim().is_empty() {
                 wrong.add(key, "must not be empty");
             }
+        }
+        let issuer = &self.auth.totp_issuer;
+        if issuer.trim().is_empty() || issuer.contains(':') || issuer.len() > 100 {
+            wrong.add("auth.totp_issuer", "must be a name of 1 to 100 bytes without a colon");
         }
         for origin in self.gateway.allowed_origins.iter().filter(|origin| !is_origin(origin)) {
             wrong.add(

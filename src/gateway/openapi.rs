@@ -24,6 +24,7 @@ struct Head;
 /// Each slice's routes.
 const SLICES: &[fn() -> OpenApiDocument] = &[
     auth::http::Paths::openapi,
+    auth::second_factor::http::Paths::openapi,
     users::http::Paths::openapi,
     conversations::Paths::openapi,
     messages::Paths::openapi,
@@ -39,6 +40,23 @@ const REFUSALS: &[(&str, &[ErrorCode])] = {
         ("auth.verifyOtp", &[AuthOtpInvalid, AuthOtpExpired, AuthOtpExhausted]),
         ("auth.refreshToken", &[AuthRefreshInvalid, AuthRefreshReused, RequestForbiddenOrigin]),
         ("auth.logout", &[AuthRefreshInvalid, RequestForbiddenOrigin]),
+        ("auth.setup2fa", &[AuthSecondFactorEnabled]),
+        (
+            "auth.enable2fa",
+            &[AuthSecondFactorInvalid, AuthSecondFactorLimited, AuthSecondFactorMissing, AuthSecondFactorEnabled],
+        ),
+        ("auth.disable2fa", &[AuthSecondFactorInvalid, AuthSecondFactorLimited, AuthSecondFactorMissing]),
+        ("auth.regenerateBackupCodes", &[AuthSecondFactorInvalid, AuthSecondFactorLimited, AuthSecondFactorMissing]),
+        (
+            "auth.verify2fa",
+            &[
+                AuthChallengeExpired,
+                AuthChallengeExhausted,
+                AuthSecondFactorInvalid,
+                AuthSecondFactorLimited,
+                AuthSecondFactorMissing,
+            ],
+        ),
         ("users.getProfile", &[UserNotFound]),
         ("users.updateProfile", &[UserNotFound, UserUsernameTaken, AuthForbidden]),
         ("conversations.create", &[UserNotFound, ConversationFull, ConversationClientIdConflict, ConversationBusy]),

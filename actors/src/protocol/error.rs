@@ -217,6 +217,14 @@ codes! {
     AuthChallengeExpired = "auth.challenge_expired", 410, "This is over, or was used already; begin again.";
     /// The challenge's tries are used up.
     AuthChallengeExhausted = "auth.challenge_exhausted", 429, "Too many wrong answers; begin again.";
+    /// The authenticator's or backup code is wrong, or was used before.
+    AuthSecondFactorInvalid = "auth.second_factor_invalid", 422, "The code is wrong, or was used before.";
+    /// Too many wrong codes in a row.
+    AuthSecondFactorLimited = "auth.second_factor_limited", 429, "Too many wrong codes; wait, or use a backup code.";
+    /// The second factor is not on, or was not set up.
+    AuthSecondFactorMissing = "auth.second_factor_missing", 409, "There is no second factor; set it up first.";
+    /// The second factor is on already.
+    AuthSecondFactorEnabled = "auth.second_factor_enabled", 409, "The second factor is on; switch it off first.";
     /// The refresh token is not one that can be spent.
     AuthRefreshInvalid = "auth.refresh_invalid", 401, "The refresh token is not valid; sign in again.";
     /// A spent refresh token came again: the session was ended.
@@ -261,6 +269,7 @@ impl ErrorCode {
             ErrorCode::RequestRateLimited
                 | ErrorCode::RequestTooManyInFlight
                 | ErrorCode::AuthOtpBudget
+                | ErrorCode::AuthSecondFactorLimited
                 | ErrorCode::ConversationBusy
                 | ErrorCode::ServerUnavailable
         )

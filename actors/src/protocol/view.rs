@@ -1,6 +1,10 @@
 //! What clients see of rows: the only shapes in which state leaves the process.
 //! Never a query: whoever has the rows builds the view.
 
+mod second_factor;
+
+pub use second_factor::*;
+
 use crate::privacy::{Relation, Subject, allows};
 use entities::{ConversationId, ConversationKind, MessageId, MessageKind, Role, SessionId, Timestamp, UserId};
 use serde::Serialize;

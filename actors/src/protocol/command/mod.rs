@@ -6,6 +6,7 @@ pub use conversations::*;
 pub use hello::*;
 pub use messages::*;
 pub use presence::*;
+pub use second_factor::*;
 pub use users::*;
 
 use super::error::Outcome;
@@ -108,4 +109,5 @@ mod conversations;
 mod hello;
 mod messages;
 mod presence;
+mod second_factor;
 mod users;
