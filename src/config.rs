@@ -2,10 +2,12 @@
 //! Never a default: those stand in `config.toml`, which is compiled in.
 
 mod layers;
+pub mod oauth;
 mod rules;
 mod values;
 
 pub use layers::ConfigError;
+pub use oauth::OAuth;
 pub use rules::StandIn;
 pub use values::{ClusterUrl, DatabaseUrl, Secret};
 
@@ -54,6 +56,8 @@ pub struct Config {
     pub sms: Sms,
     /// Who carries letters to e-mail addresses.
     pub mail: Mail,
+    /// Who else vouches for people.
+    pub oauth: OAuth,
     /// What other keys come from.
     pub secrets: Secrets,
     /// What is logged.
@@ -599,6 +603,13 @@ mod tests {
             ("[auth]\nissuer = ''", "auth.issuer"),
             ("[log]\nfilter = 'quckchat=loud'", "log.filter"),
             ("[auth]\notp_per_day = 1", "auth.otp_per_day"),
+            ("[oauth.providers]\ngoogle = 'x'", "oauth.providers.google"),
+            ("[oauth.providers.google]\nsecret = 'x'", "oauth.providers.google.secret"),
+            ("[oauth.providers.Google]\nclient_id = 'x'", "oauth.providers.Google.client_id"),
+            ("[oauth.providers.NAME]\nclient_id = 'x'", "oauth.providers.NAME.client_id"),
+            ("[oauth.providers.google]\ntrust_email = 'yes'", "oauth.providers.google.trust_email"),
+            ("[oauth.providers.google]\nkind = 'sheet'", "oauth.providers.google.kind"),
+            ("[oauth.providers.a.b]\nkind = 'oidc'", "oauth.providers.a.b.kind"),
             ("[limits]\nreply_bytes = 2_000_000", "limits.reply_bytes"),
         ] {
             let error = file(text).expect_err(text);
@@ -619,6 +630,8 @@ mod tests {
             ("QUCKCHAT__LIMITS__PARTICIPANTS", "", "limits.participants"),
             ("QUCKCHAT__ROOMS__IDLE", "300", "rooms.idle"),
             ("QUCKCHAT__ROOMS__IDLE", "a while", "rooms.idle"),
+            ("QUCKCHAT__OAUTH__PROVIDERS__GOOGLE__SECRET", "x", "oauth.providers.google.secret"),
+            ("QUCKCHAT__OAUTH__PROVIDERS__GOOGLE__TRUST_EMAIL", "yes", "oauth.providers.google.trust_email"),
         ] {
             let error = environment(name, value).expect_err(name);
             assert!(error.names(key), "{name}: {error}");

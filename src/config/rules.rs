@@ -43,6 +43,7 @@ impl Config {
         self.check_numbers(&mut wrong);
         self.check_durations(&mut wrong);
         self.check_texts(&mut wrong);
+        self.oauth.check(self.profile, &mut wrong);
         if self.profile == Profile::Production {
             self.check_production(&mut wrong);
         }
@@ -234,7 +235,9 @@ impl Config {
             ("cluster.sentinel_password", self.cluster.sentinel_password.expose()),
         ];
         let replicas = self.database.replicas.iter().map(|url| ("database.replicas", url.expose()));
-        for (key, secret) in secrets.into_iter().chain(replicas) {
+        let of_providers = self.oauth.secrets();
+        let of_providers = of_providers.iter().map(|(key, secret)| (key.as_str(), secret.expose()));
+        for (key, secret) in secrets.into_iter().chain(replicas).chain(of_providers) {
             if secret.to_lowercase().contains(SHIPPED_SECRET) {
                 wrong.add(key, "a shipped secret, which production refuses");
             }
@@ -261,7 +264,7 @@ fn is_server(url: &DatabaseUrl) -> bool {
 }
 
 /// Whether a text is an origin as browsers send it: a scheme, a host and perhaps a port, in lower case.
-fn is_origin(text: &str) -> bool {
+pub(super) fn is_origin(text: &str) -> bool {
     let Some(("http" | "https", host)) = text.split_once("://") else {
         return text == "*";
     };
