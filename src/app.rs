@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::gateway::limits::Limiter;
 use crate::health::DatabaseHealth;
 use crate::metrics::Metrics;
+use crate::users::Contacts;
 use actors::clock::Clock;
 use actors::conversation::Conversations;
 use actors::entry::Entries;
@@ -29,6 +30,8 @@ pub struct App {
     pub sessions: Arc<Sessions>,
     /// The conversations' rooms and rows.
     pub conversations: Conversations,
+    /// Address books.
+    pub contacts: Arc<Contacts>,
     /// Who is there.
     pub presences: Presences,
     /// What this node's sockets listen to.

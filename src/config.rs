@@ -58,6 +58,8 @@ pub struct Config {
     pub mail: Mail,
     /// Who else vouches for people.
     pub oauth: OAuth,
+    /// Address books.
+    pub contacts: Contacts,
     /// What other keys come from.
     pub secrets: Secrets,
     /// What is logged.
@@ -381,6 +383,18 @@ pub enum MailProvider {
 pub enum SmsProvider {
     /// Nobody: they are printed in the log.
     Log,
+}
+
+/// `[contacts]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Contacts {
+    /// Entries of one address book.
+    pub most: usize,
+    /// New numbers that one may ask for in the first 24 hours of an account.
+    pub numbers_first_day: u32,
+    /// New numbers that one may ask for in any 24 hours after them.
+    pub numbers_per_day: u32,
 }
 
 /// `[secrets]`

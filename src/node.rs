@@ -11,6 +11,9 @@ use crate::gateway::limits::Limiter;
 use crate::gateway::tls::Certificate;
 use crate::metrics::Metrics;
 use crate::providers::{self, redis::RedisCluster};
+use crate::providers::redis::RedisCluster;
+use crate::providers::sms;
+use crate::users::Contacts;
 use actix_rt::Arbiter;
 use actix_server::ServerHandle;
 use actors::clock::{Clock, SystemClock};
@@ -137,6 +140,8 @@ impl Node {
         compare_clocks(&db, clock.as_ref()).await.context("the database does not tell the time")?;
         let auth = Auth::open(&config, db.clone(), clock.clone(), carriers);
         let auth = auth.await.map_err(|error| anyhow::anyhow!("{error}"))?;
+        let auth = Auth::open(&config, db.clone(), clock.clone(), sms).await;
+        let auth = Arc::new(auth.map_err(|error| anyhow::anyhow!("{error}"))?);
 
         let meters = Arc::new(actors::metrics::Metrics::default());
         let metrics = Arc::new(Metrics::new(&meters, &cluster.meters()));
@@ -158,7 +163,8 @@ impl Node {
             sessions: Arc::new(Sessions::new(db.clone(), clock.clone(), &config.auth)),
             limiter: Arc::new(Limiter::new(&config.limits, clock.clone(), entries.cluster().clone())),
             database_health: Arc::default(),
-            auth: Arc::new(auth),
+            contacts: Arc::new(Contacts::new(db.clone(), clock.clone(), auth.clone(), &config.contacts)),
+            auth,
             config,
             db,
             clock,

@@ -4,6 +4,7 @@
 pub mod caller;
 pub mod clock;
 pub mod cluster;
+pub mod contacts;
 pub mod conversation;
 pub mod entry;
 pub mod greeter;
@@ -23,4 +24,4 @@ mod review;
 pub mod room;
 pub mod session;
 pub mod sockets;
-mod sql;
+pub mod sql;

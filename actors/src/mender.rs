@@ -220,6 +220,14 @@ fn append(item: &UserItem, bytes: &mut Vec<u8>) -> Part {
             own_event("profile.updated", user_rev, None, user, bytes);
             (None, None)
         }
+        UserItem::Contact { contact, .. } => {
+            own_event("contact.updated", user_rev, None, contact, bytes);
+            (None, None)
+        }
+        UserItem::Block { block, .. } => {
+            own_event("block.updated", user_rev, None, block, bytes);
+            (None, None)
+        }
     };
     Part { end: bytes.len(), rev: user_rev, seq: None, removed, conversation }
 }

@@ -14,6 +14,9 @@ fn padded(rows: usize) -> usize {
 }
 
 /// Runs `before IN (keys) after` for any number of keys and gathers the rows.
+///
+/// # Errors
+/// Those of the database.
 pub async fn select_in<K: Into<Value> + Copy>(
     connection: &impl ConnectionTrait,
     keys: &[K],
@@ -32,6 +35,7 @@ pub async fn select_in<K: Into<Value> + Copy>(
 }
 
 /// A table of values: rows of the same width.
+#[derive(Clone)]
 pub struct Table {
     width: usize,
     values: Vec<Value>,
@@ -55,6 +59,9 @@ impl Table {
     }
 
     /// Selects with the table, whose columns are `column1`, `column2`, ... in both databases; rows may come twice.
+    ///
+    /// # Errors
+    /// Those of the database.
     pub async fn select(
         self,
         connection: &impl ConnectionTrait,
@@ -71,6 +78,9 @@ impl Table {
     }
 
     /// Updates by the table; the last row may stand there several times, which changes nothing.
+    ///
+    /// # Errors
+    /// Those of the database.
     pub async fn update(
         self,
         connection: &impl ConnectionTrait,
@@ -85,6 +95,9 @@ impl Table {
     }
 
     /// Inserts each row once.
+    ///
+    /// # Errors
+    /// Those of the database.
     pub async fn insert(
         self,
         connection: &impl ConnectionTrait,

@@ -50,6 +50,11 @@ pub fn listed_by(owner: UserId) -> Select<Entity> {
     of_owner(owner).filter(COLUMN.removed.eq(false)).filter(COLUMN.suggested.eq(false))
 }
 
+/// Who is proposed to an owner.
+pub fn suggested_to(owner: UserId) -> Select<Entity> {
+    of_owner(owner).filter(COLUMN.removed.eq(false)).filter(COLUMN.suggested.eq(true))
+}
+
 /// Those of these owners who have this user in their address book.
 pub fn listing(owners: impl IntoIterator<Item = UserId>, user: UserId) -> Select<Entity> {
     Entity::find()

@@ -2,8 +2,8 @@
 //!
 //! Never here: a number itself: only its keyed hash.
 
-use crate::UserId;
 use crate::time::UnixTimestamp;
+use crate::{Timestamp, UserId};
 use sea_orm::entity::prelude::*;
 /// One number that an owner asked for.
 #[sea_orm::model]
@@ -29,6 +29,11 @@ impl ActiveModelBehavior for ActiveModel {}
 /// Every number that an owner asked for.
 pub fn of_owner(owner: UserId) -> Select<Entity> {
     Entity::find().filter(COLUMN.owner_id.eq(owner))
+}
+
+/// The numbers that an owner asked for first at this moment or later.
+pub fn asked_since(owner: UserId, since: Timestamp) -> Select<Entity> {
+    of_owner(owner).filter(COLUMN.first_at.gte(since))
 }
 
 /// Whoever has this number in their address book.

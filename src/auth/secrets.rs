@@ -18,6 +18,8 @@ const FILE: &str = "master.key";
 
 /// Keys for the hashes of backup codes.
 pub const BACKUP_CODES: &str = "backup codes";
+/// Keys for the hashes of phone numbers in address books.
+pub const CONTACT_NUMBERS: &str = "contact numbers";
 /// Keys for one-time codes.
 pub const OTP_CODES: &str = "otp codes";
 /// Keys for the hashes that tell a repeated request from another one.

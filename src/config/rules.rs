@@ -41,6 +41,7 @@ impl Config {
     pub fn validate(&self) -> Result<(), ConfigError> {
         let mut wrong = ConfigError::none();
         self.check_numbers(&mut wrong);
+        self.check_people(&mut wrong);
         self.check_durations(&mut wrong);
         self.check_texts(&mut wrong);
         self.oauth.check(self.profile, &mut wrong);
@@ -111,6 +112,13 @@ impl Config {
         within(wrong, "auth.otp_per_address_per_day", self.auth.otp_per_address_per_day, per_hour..=MANY);
         within(wrong, "auth.otp_per_country_per_day", self.auth.otp_per_country_per_day, 0..=MANY as i64);
         within(wrong, "auth.otp_in_all_per_day", self.auth.otp_in_all_per_day, 0..=MANY as i64);
+    }
+
+    fn check_people(&self, wrong: &mut ConfigError) {
+        let contacts = &self.contacts;
+        within(wrong, "contacts.most", contacts.most, 1..=1_000_000);
+        within(wrong, "contacts.numbers_first_day", contacts.numbers_first_day, 1..=1_000_000);
+        within(wrong, "contacts.numbers_per_day", contacts.numbers_per_day, 1..=1_000_000);
     }
 
     fn check_durations(&self, wrong: &mut ConfigError) {

@@ -26,6 +26,7 @@ const SLICES: &[fn() -> OpenApiDocument] = &[
     auth::http::Paths::openapi,
     auth::second_factor::http::Paths::openapi,
     users::http::Paths::openapi,
+    users::contacts::http::Paths::openapi,
     conversations::Paths::openapi,
     messages::Paths::openapi,
     presence::Paths::openapi,
@@ -59,7 +60,13 @@ const REFUSALS: &[(&str, &[ErrorCode])] = {
         ),
         ("users.getProfile", &[UserNotFound]),
         ("users.updateProfile", &[UserNotFound, UserUsernameTaken, AuthForbidden]),
-        ("conversations.create", &[UserNotFound, ConversationFull, ConversationClientIdConflict, ConversationBusy]),
+        ("users.addContact", &[UserNotFound, ContactsFull, ContactsBudget]),
+        ("users.renameContact", &[ContactNotFound]),
+        ("users.block", &[UserNotFound, RequestInvalid, ContactsFull]),
+        (
+            "conversations.create",
+            &[UserNotFound, ConversationFull, ConversationClientIdConflict, ConversationBlocked, ConversationBusy],
+        ),
         (
             "conversations.addParticipant",
             &[UserNotFound, ConversationForbidden, ConversationNotAGroup, ConversationFull],
@@ -69,11 +76,11 @@ const REFUSALS: &[(&str, &[ErrorCode])] = {
         ("conversations.setRole", &[ConversationForbidden, ConversationNotAGroup, ConversationLastOwner]),
         ("conversations.transferOwnership", &[ParticipantNotFound, ConversationForbidden, ConversationNotAGroup]),
         ("conversations.update", &[ConversationForbidden, ConversationNotAGroup, ConversationBusy]),
-        ("messages.send", &[MessageNotFound, MessageClientIdConflict, ConversationBusy]),
-        ("messages.edit", &[ConversationForbidden, MessageDeleted, ConversationBusy]),
+        ("messages.send", &[MessageNotFound, MessageClientIdConflict, ConversationBlocked, ConversationBusy]),
+        ("messages.edit", &[ConversationForbidden, MessageDeleted, ConversationBlocked, ConversationBusy]),
         ("messages.delete", &[ConversationForbidden, ConversationBusy]),
-        ("messages.addReaction", &[MessageDeleted, MessageTooManyReactions, ConversationBusy]),
-        ("messages.removeReaction", &[MessageDeleted, ConversationBusy]),
+        ("messages.addReaction", &[MessageDeleted, MessageTooManyReactions, ConversationBlocked, ConversationBusy]),
+        ("messages.removeReaction", &[MessageDeleted, ConversationBlocked, ConversationBusy]),
     ]
 };
 

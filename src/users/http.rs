@@ -14,7 +14,8 @@ use utoipa::{OpenApi, ToSchema};
 pub fn routes(cfg: &mut web::ServiceConfig) {
     cfg.service(web::resource("/users").get(search))
         .service(web::resource("/users/me/changes").get(changes))
-        .service(web::resource("/users/{userId}").get(get).patch(update));
+        .service(web::resource("/users/{userId}").get(get).patch(update))
+        .configure(super::contacts::http::routes);
 }
 
 /// The routes, for the document.

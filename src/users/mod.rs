@@ -1,11 +1,16 @@
 //! What people say of themselves, and how others find them.
 //! Never who may sign in, and never who is there.
 
+pub mod blocks;
+pub mod contacts;
+mod counters;
 pub mod http;
 pub mod profile;
 pub mod search;
 #[cfg(test)]
 pub(crate) mod testing;
+
+pub use contacts::Contacts;
 
 use crate::app::App;
 use crate::gateway::dispatch::Run;

@@ -7,7 +7,9 @@ mod support;
 
 mod bad_input;
 mod balancer;
+mod blocking;
 mod chatting;
+mod contacts;
 mod databases;
 mod draining;
 mod fleet;

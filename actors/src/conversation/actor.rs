@@ -12,6 +12,7 @@ use crate::cluster::{Content, Delivery, EphemeralKey, Part, Topic};
 use crate::entry::Entries;
 use crate::journal::{Item, Journal, Verdict};
 use crate::limits::Limits;
+use crate::protocol::ErrorCode;
 use crate::protocol::event::{self, Event, append_text_frame};
 use crate::room::{Lease, Reply, Room};
 use actix::prelude::*;
@@ -74,6 +75,7 @@ struct Rights {
     at: Timestamp,
     policy_rev: i64,
     participants: i32,
+    is_private: bool,
     roles: HashMap<UserId, Option<Role>>,
 }
 
@@ -170,11 +172,12 @@ impl ConversationActor {
             .is_some_and(|rights| rights.policy_rev == written.policy_rev && rights.roles.len() < ROLES);
         if !same {
             let (at, policy_rev) = (self.deps.clock.now(), written.policy_rev);
-            self.rights = Some(Rights { at, policy_rev, participants: 0, roles: HashMap::new() });
+            self.rights = Some(Rights { at, policy_rev, participants: 0, is_private: false, roles: HashMap::new() });
         }
         if let Some(rights) = &mut self.rights {
             rights.at = self.deps.clock.now();
             rights.participants = written.participants;
+            rights.is_private = written.is_private;
             rights.roles.extend(written.roles);
         }
     }
@@ -221,12 +224,13 @@ impl ConversationActor {
     }
 
     fn typing(&mut self, actor: UserId, typing: bool, reply: Reply<()>, context: &mut Context<Self>) {
-        // Another node may have changed them since, of which this room hears nothing.
+        // Another node may have changed them since, of which this room hears nothing. Of a pair one may have blocked the
+        // other, after which not a word is to come through: there the rows are asked each time.
         let now = self.deps.clock.now();
         let known = self
             .rights
             .as_ref()
-            .filter(|rights| rights.at.plus(TYPING) > now)
+            .filter(|rights| !rights.is_private && rights.at.plus(TYPING) > now)
             .and_then(|rights| rights.roles.get(&actor).copied().flatten().map(|_| rights.participants));
         if let Some(participants) = known {
             self.types(actor, typing, participants, context);
@@ -237,7 +241,11 @@ impl ConversationActor {
         let (db, id) = (self.deps.db.clone(), self.id);
         let looked = async move { super::read::member(&db, id, actor).await };
         context.spawn(looked.into_actor(self).map(move |found, room, context| {
-            reply.send(found.map(|member| room.types(actor, typing, member.participant_count, context)));
+            let heeded = found.and_then(|member| match member.blocked {
+                true => Err(ErrorCode::ConversationBlocked.into()),
+                false => Ok(room.types(actor, typing, member.participant_count, context)),
+            });
+            reply.send(heeded);
         }));
     }
 

@@ -3,7 +3,7 @@
 
 use super::change::{Change, Changed, Done, NewMessage, Place, Receipt, Written};
 use super::mentions;
-use super::policy::{Act, may};
+use super::policy::{Act, may, may_while_blocked};
 use crate::journal::Item;
 use crate::protocol::view::{self, Settings};
 use crate::protocol::{ErrorCode, Refusal};
@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 /// A conversation's row, as far as the journal changes it.
 pub(super) struct Head {
     pub kind: ConversationKind,
+    /// One of a pair blocks the other.
+    pub blocked: bool,
     pub last_seq: i64,
     /// `last_rev` before this transaction.
     pub before: i64,
@@ -122,6 +124,7 @@ impl Work {
             written.rev = head.last_rev;
             written.policy_rev = head.policy_rev;
             written.participants = head.participants;
+            written.is_private = head.kind == ConversationKind::Private;
         }
         for ((conversation, user), row) in &self.participants {
             if let Some(written) = self.written.get_mut(conversation) {
@@ -140,9 +143,13 @@ impl Work {
         {
             return Ok(done);
         }
-        let kind = self.heads.get(&item.conversation).ok_or_else(missing)?.kind;
+        let head = self.heads.get(&item.conversation).ok_or_else(missing)?;
+        let (kind, blocked) = (head.kind, head.blocked);
         let role = self.role(item);
-        let check = |act| may(kind, role, act).map_err(refuse);
+        let check = |act| {
+            may(kind, role, act).map_err(refuse)?;
+            if blocked { may_while_blocked(act).map_err(refuse) } else { Ok(()) }
+        };
         match &item.change {
             Change::Send(new) => {
                 check(Act::Take)?;
@@ -191,7 +198,7 @@ impl Work {
                 self.update(item, name.as_deref(), description.as_deref())
             }
             Change::Mark { read, delivered, marked_unread } => {
-                check(Act::Take)?;
+                check(Act::Mark)?;
                 self.mark(item, *read, *delivered, *marked_unread)
             }
         }
@@ -495,7 +502,8 @@ impl Work {
         delivered: Option<i64>,
         marked_unread: Option<bool>,
     ) -> Verdict<Done> {
-        let last_seq = head(&mut self.heads, item.conversation)?.last_seq;
+        let head = head(&mut self.heads, item.conversation)?;
+        let (last_seq, blocked) = (head.last_seq, head.blocked);
         let key = (item.conversation, item.actor);
         let Some(Some(row)) = self.participants.get(&key) else { return Err(refuse(ErrorCode::ConversationNotFound)) };
         let mut new = row.clone();
@@ -509,7 +517,9 @@ impl Work {
         let (was_read, was_delivered) = (row.read_seq, row.delivered_seq);
         new.user_rev = self.raise(item.conversation, item.actor);
         let written = self.written.entry(item.conversation).or_default();
-        if new.read_seq > was_read {
+        if blocked {
+            // One's own devices hear of it, and nobody else.
+        } else if new.read_seq > was_read {
             written.receipts.push(Receipt { user: item.actor, read: true, seq: new.read_seq });
         } else if new.delivered_seq > was_delivered {
             written.receipts.push(Receipt { user: item.actor, read: false, seq: new.delivered_seq });

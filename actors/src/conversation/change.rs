@@ -172,6 +172,8 @@ pub struct Written {
     pub policy_rev: i64,
     /// How many members there are.
     pub participants: i32,
+    /// Whether it is of a pair, one of whom may block the other.
+    pub is_private: bool,
     /// Roles that were read; `None` is no member.
     pub roles: Vec<(UserId, Option<Role>)>,
     /// Marks that were raised.

@@ -8,7 +8,7 @@ use crate::protocol::command::CreateConversation;
 use crate::protocol::{Error, ErrorCode, Outcome, Refusal, view};
 use crate::retry::transact;
 use crate::sql::{CHUNK, Table, select_in};
-use entities::{Backend, ConversationId, ConversationKind, Role, UserId, conversation, participant};
+use entities::{Backend, ConversationId, ConversationKind, Role, UserId, block, conversation, participant};
 use sea_orm::{ActiveModelTrait, DatabaseTransaction, DbErr, IntoActiveModel};
 use std::collections::BTreeSet;
 
@@ -126,6 +126,12 @@ impl Conversations {
             return Err(
                 Refusal { field: Some("participantIds".into()), ..Refusal::new(ErrorCode::UserNotFound) }.into()
             );
+        }
+        // Behind their locks: whoever blocks holds them too, so one of the two sees what the other has done.
+        if let Some(other) = others.first().filter(|_| !group)
+            && block::between(user, &[*other]).one(transaction).await?.is_some()
+        {
+            return Err(ErrorCode::ConversationBlocked.into());
         }
         let mut rows = Table::new(14);
         for (at, (member, user_rev)) in user_revs.into_iter().enumerate() {

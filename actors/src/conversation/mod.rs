@@ -5,6 +5,7 @@
 
 pub mod actor;
 mod apply;
+pub mod blocking;
 pub mod change;
 mod create;
 mod mentions;

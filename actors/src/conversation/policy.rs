@@ -7,8 +7,10 @@ use entities::{ConversationKind, Role};
 /// What somebody wants to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Act {
-    /// Send, react, mark, type: what every member may.
+    /// Send, react, type: what every member may.
     Take,
+    /// Mark how far one has read.
+    Mark,
     /// Change one's own message.
     Edit {
         /// Whether it is one's own.
@@ -50,7 +52,7 @@ pub fn may(kind: ConversationKind, actor: Option<Role>, act: Act) -> Result<(), 
     let group = || if kind == ConversationKind::Group { Ok(()) } else { Err(ErrorCode::ConversationNotAGroup) };
     let staff = role != Role::Member;
     match act {
-        Act::Take => Ok(()),
+        Act::Take | Act::Mark => Ok(()),
         Act::Edit { own } => allowed(own),
         Act::Delete { own } => allowed(own || (kind == ConversationKind::Group && staff)),
         Act::Add | Act::Update => {
@@ -81,6 +83,15 @@ pub fn may(kind: ConversationKind, actor: Option<Role>, act: Act) -> Result<(), 
     }
 }
 
+/// Whether it may be done where one of a pair blocks the other: nothing is said any more, but what one has said may be
+/// taken back, and what one reads is one's own.
+pub fn may_while_blocked(act: Act) -> Result<(), ErrorCode> {
+    match act {
+        Act::Delete { .. } | Act::Mark => Ok(()),
+        _ => Err(ErrorCode::ConversationBlocked),
+    }
+}
+
 fn outranks(one: Role, other: Role) -> bool {
     let rank = |role: Role| match role {
         Role::Owner => 2,
@@ -106,6 +117,7 @@ mod tests {
         // Act, then: owner, admin, member, stranger of a group; member, stranger of a pair.
         let table = [
             (Act::Take, [Ok(()), Ok(()), Ok(()), gone, Ok(()), gone]),
+            (Act::Mark, [Ok(()), Ok(()), Ok(()), gone, Ok(()), gone]),
             (Act::Edit { own: true }, [Ok(()), Ok(()), Ok(()), gone, Ok(()), gone]),
             (Act::Edit { own: false }, [no, no, no, gone, no, gone]),
             (Act::Delete { own: true }, [Ok(()), Ok(()), Ok(()), gone, Ok(()), gone]),
@@ -139,6 +151,19 @@ mod tests {
             for ((kind, role), verdict) in who.into_iter().zip(verdicts) {
                 assert_eq!(may(kind, role, act), verdict, "{act:?} by {role:?} in {kind:?}");
             }
+        }
+    }
+
+    #[test]
+    fn nothing_is_said_while_one_blocks_the_other() {
+        let blocked = Err(ConversationBlocked);
+        for (act, verdict) in [
+            (Act::Take, blocked),
+            (Act::Edit { own: true }, blocked),
+            (Act::Delete { own: true }, Ok(())),
+            (Act::Mark, Ok(())),
+        ] {
+            assert_eq!(may_while_blocked(act), verdict, "{act:?}");
         }
     }
 

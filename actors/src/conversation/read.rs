@@ -40,6 +40,8 @@ pub struct Member {
     pub role: Role,
     /// The first message that the member may see.
     pub visible_from_seq: i64,
+    /// Whether one of a pair blocks the other.
+    pub blocked: bool,
 }
 
 /// The member's place, if they are one now.
@@ -50,7 +52,7 @@ pub async fn membership(
 ) -> Result<Option<Member>, DbErr> {
     let backend = Backend::of(connection);
     let sql = format!(
-        "SELECT c.kind, c.last_seq, c.last_rev, c.participant_count, p.role, p.visible_from_seq \
+        "SELECT c.kind, c.last_seq, c.last_rev, c.participant_count, p.role, p.visible_from_seq, c.blocked \
          FROM participants AS p JOIN conversations AS c ON c.id = p.conversation_id \
          WHERE p.conversation_id = {} AND p.user_id = {} AND p.until_rev IS NULL",
         parameter(backend, 1, "uuid"),
@@ -65,6 +67,7 @@ pub async fn membership(
             participant_count: row.try_get_by_index(3)?,
             role: Role::try_from_value(&row.try_get_by_index::<String>(4)?)?,
             visible_from_seq: row.try_get_by_index(5)?,
+            blocked: row.try_get_by_index(6)?,
         })
     })
     .transpose()
@@ -465,7 +468,7 @@ pub async fn participants(
 }
 
 /// What is private to each of these users and changed after their `userRev`, in `userRev` order, and
-/// the counters that it is true up to. Two statements, however many users.
+/// the counters that it is true up to. Three statements, however many users.
 pub async fn user_items(
     connection: &impl ConnectionTrait,
     behind: &[(UserId, i64)],
@@ -487,6 +490,11 @@ pub async fn user_items(
     }
     if keys.is_empty() {
         return Ok(found);
+    }
+    for (user, item) in crate::contacts::changed(connection, keys.clone(), limit).await? {
+        if let Some((_, items)) = found.get_mut(&user) {
+            items.push(item);
+        }
     }
     let limit = limit.map(|limit| format!(" ORDER BY p.user_rev LIMIT {limit}")).unwrap_or_default();
     let rows = keys

@@ -95,8 +95,8 @@ async fn load_heads(
     };
     let rows = select_in(connection, &wanted, "uuid", |list| {
         format!(
-            "SELECT id, kind, last_seq, last_rev, policy_rev, participant_count, name, description, rev, last_message_at \
-             FROM conversations WHERE id IN ({list}){lock}"
+            "SELECT id, kind, last_seq, last_rev, policy_rev, participant_count, name, description, rev, last_message_at, \
+             blocked FROM conversations WHERE id IN ({list}){lock}"
         )
     })
     .await?;
@@ -112,6 +112,7 @@ async fn load_heads(
             description: row.try_get_by_index(7)?,
             rev: row.try_get_by_index(8)?,
             last_message_at: row.try_get_by_index(9)?,
+            blocked: row.try_get_by_index(10)?,
             resettled: false,
         };
         work.heads.insert(row.try_get_by_index(0)?, head);

@@ -233,6 +233,12 @@ codes! {
     UserNotFound = "user.not_found", 404, "There is no such user.";
     /// Somebody else has this name.
     UserUsernameTaken = "user.username_taken", 409, "The username is taken.";
+    /// Whoever is named is not in the caller's address book.
+    ContactNotFound = "contact.not_found", 404, "There is no such contact.";
+    /// The address book has as many entries as it may.
+    ContactsFull = "contacts.full", 409, "The address book has as many entries as it may.";
+    /// More numbers were asked for than one may ask for in a day.
+    ContactsBudget = "contacts.budget", 429, "More numbers were asked for than may be in a day.";
     /// No such conversation, or none of the caller's.
     ConversationNotFound = "conversation.not_found", 404, "There is no such conversation.";
     /// The caller's role in the conversation does not allow this.
@@ -241,6 +247,8 @@ codes! {
     ConversationNotAGroup = "conversation.not_a_group", 409, "This is possible in groups only.";
     /// The conversation has as many participants as it may.
     ConversationFull = "conversation.full", 409, "The conversation has as many participants as it may.";
+    /// One of the two blocks the other.
+    ConversationBlocked = "conversation.blocked", 403, "One of the two blocks the other: nothing can be said here.";
     /// A group keeps an owner.
     ConversationLastOwner = "conversation.last_owner", 409, "A group needs an owner: transfer the ownership first.";
     /// The conversation's queue is full.
@@ -270,6 +278,7 @@ impl ErrorCode {
                 | ErrorCode::RequestTooManyInFlight
                 | ErrorCode::AuthOtpBudget
                 | ErrorCode::AuthSecondFactorLimited
+                | ErrorCode::ContactsBudget
                 | ErrorCode::ConversationBusy
                 | ErrorCode::ServerUnavailable
         )

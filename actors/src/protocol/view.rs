@@ -4,6 +4,9 @@
 mod second_factor;
 
 pub use second_factor::*;
+mod contacts;
+
+pub use contacts::*;
 
 use crate::privacy::{Relation, Subject, allows};
 use entities::{ConversationId, ConversationKind, MessageId, MessageKind, Role, SessionId, Timestamp, UserId};
@@ -436,6 +439,22 @@ pub enum UserItem {
         /// Its state.
         user: User,
     },
+    /// Somebody in their address book, or the tombstone of one.
+    #[serde(rename_all = "camelCase")]
+    Contact {
+        /// The counter when it changed last.
+        user_rev: i64,
+        /// Its state.
+        contact: Contact,
+    },
+    /// Somebody whom they block, or the tombstone of a block.
+    #[serde(rename_all = "camelCase")]
+    Block {
+        /// The counter when it changed last.
+        user_rev: i64,
+        /// Its state.
+        block: Blocked,
+    },
 }
 
 impl UserItem {
@@ -445,6 +464,7 @@ impl UserItem {
             UserItem::Mine { user_rev, .. } | UserItem::Gone { user_rev, .. } | UserItem::Profile { user_rev, .. } => {
                 *user_rev
             }
+            UserItem::Contact { user_rev, .. } | UserItem::Block { user_rev, .. } => *user_rev,
         }
     }
 }

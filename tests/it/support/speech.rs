@@ -15,6 +15,13 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("users.updateProfile", "PATCH", "/users/{userId}"),
     ("users.search", "GET", "/users"),
     ("users.changes", "GET", "/users/me/changes"),
+    ("users.getContacts", "GET", "/users/me/contacts"),
+    ("users.addContact", "POST", "/users/me/contacts"),
+    ("users.renameContact", "PATCH", "/users/me/contacts/{userId}"),
+    ("users.removeContact", "DELETE", "/users/me/contacts/{userId}"),
+    ("users.listBlocked", "GET", "/users/me/blocked"),
+    ("users.block", "PUT", "/users/me/blocked/{userId}"),
+    ("users.unblock", "DELETE", "/users/me/blocked/{userId}"),
     ("conversations.create", "POST", "/conversations"),
     ("conversations.getByUser", "GET", "/conversations"),
     ("conversations.get", "GET", "/conversations/{conversationId}"),
@@ -65,8 +72,9 @@ impl Request {
             path.push_str(&query(&fields));
             return Request { method, path, body: None };
         }
-        let bodiless =
-            fields.is_empty() && (*method == "DELETE" || ["{emoji}", "leave"].iter().any(|end| pattern.ends_with(end)));
+        let bodiless = fields.is_empty()
+            && (*method == "DELETE"
+                || ["{emoji}", "leave", "/blocked/{userId}"].iter().any(|end| pattern.ends_with(end)));
         Request { method, path, body: (!bodiless).then_some(Value::Object(fields)) }
     }
 }
@@ -159,6 +167,19 @@ pub trait Speaks {
 
     async fn own_changes(&self, after_user_rev: i64) -> Answer {
         self.calls("users.changes", json!({ "afterUserRev": after_user_rev, "limit": 100 })).await
+    }
+
+    /// Puts somebody into their address book.
+    async fn befriends(&self, whom: &Person) -> Answer {
+        self.calls("users.addContact", json!({ "userId": whom.id })).await
+    }
+
+    async fn blocks(&self, whom: &Person) -> Answer {
+        self.calls("users.block", json!({ "userId": whom.id })).await
+    }
+
+    async fn unblocks(&self, whom: &Person) -> Answer {
+        self.calls("users.unblock", json!({ "userId": whom.id })).await
     }
 
     async fn adds(&self, whom: &[&Person], to: ConversationId) -> Answer {

@@ -2,6 +2,7 @@
 //! Never how it is served: that is one function behind the dispatch.
 
 pub use auth::*;
+pub use contacts::*;
 pub use conversations::*;
 pub use hello::*;
 pub use messages::*;
@@ -105,6 +106,7 @@ macro_rules! command {
 }
 
 mod auth;
+mod contacts;
 mod conversations;
 mod hello;
 mod messages;

@@ -1,0 +1,99 @@
+//! Address books: who is in them, by hand and by number, and who asked for which numbers.
+//! Never what contacts may see: that is each one's privacy.
+
+mod book;
+pub mod http;
+mod numbers;
+
+pub use book::{after, people};
+
+use super::counters;
+use crate::app::App;
+use crate::auth::{Auth, secrets};
+use crate::config;
+use crate::gateway::dispatch::Run;
+use actors::caller::Caller;
+use actors::clock::Clock;
+use actors::protocol::command::{AddContact, GetContacts, RemoveContact, RenameContact};
+use actors::protocol::{ErrorCode, Outcome, view};
+use actors::sql::Table;
+use aws_lc_rs::hmac;
+use entities::{Db, UserId, contact, user};
+use sea_orm::{DatabaseTransaction, DbErr};
+use std::sync::Arc;
+
+/// Every command about contacts.
+pub struct Contacts {
+    db: Db,
+    clock: Arc<dyn Clock>,
+    auth: Arc<Auth>,
+    limits: config::Contacts,
+    key: hmac::Key,
+}
+
+impl Contacts {
+    /// Those of this database.
+    pub fn new(db: Db, clock: Arc<dyn Clock>, auth: Arc<Auth>, limits: &config::Contacts) -> Contacts {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, &auth.secrets.derive(secrets::CONTACT_NUMBERS));
+        Contacts { db, clock, auth, limits: limits.clone(), key }
+    }
+}
+
+/// The owner of an address book, locked: whoever changes one does so alone.
+async fn owner(transaction: &DatabaseTransaction, owner: UserId) -> Outcome<user::Model> {
+    let locked = counters::lock(transaction, [owner]).await?;
+    locked.into_iter().next().ok_or_else(|| ErrorCode::UserNotFound.into())
+}
+
+/// Writes entries as they are now to be.
+async fn save(transaction: &DatabaseTransaction, rows: impl IntoIterator<Item = contact::Model>) -> Result<(), DbErr> {
+    let mut table = Table::new(9);
+    for row in rows {
+        table.push([
+            row.owner_id.into(),
+            row.user_id.into(),
+            row.name.into(),
+            row.favourite.into(),
+            row.suggested.into(),
+            row.removed.into(),
+            row.by_number.into(),
+            row.user_rev.into(),
+            row.created_at.into(),
+        ]);
+    }
+    table
+        .insert(transaction, &[""; 9], |values| {
+            format!(
+                "INSERT INTO contacts (owner_id, user_id, name, favourite, suggested, removed, by_number, user_rev, created_at) \
+                 VALUES {values} ON CONFLICT (owner_id, user_id) DO UPDATE SET name = excluded.name, \
+                 favourite = excluded.favourite, suggested = excluded.suggested, removed = excluded.removed, \
+                 by_number = excluded.by_number, user_rev = excluded.user_rev, created_at = excluded.created_at"
+            )
+        })
+        .await
+}
+
+macro_rules! by_contacts {
+    ($($command:ident => $method:ident),+ $(,)?) => {
+        $(impl Run for $command {
+            async fn run(self, app: &App, caller: &Caller) -> Outcome<Self::Reply> {
+                let owner = caller.user()?;
+                let done = app.contacts.$method(owner, self).await?;
+                app.entries.user_changed(owner);
+                Ok(done)
+            }
+        })+
+    };
+}
+
+by_contacts! {
+    AddContact => add,
+    RemoveContact => remove,
+    RenameContact => rename,
+}
+
+impl Run for GetContacts {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::Page<view::ListedContact>> {
+        app.contacts.list(caller.user()?, self).await
+    }
+}
