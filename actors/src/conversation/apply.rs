@@ -1,6 +1,8 @@
 //! What the items of one transaction make of the rows: decided and numbered in memory.
 //! Never a query: `store.rs` has loaded what is needed, and saves what comes of it.
 
+mod departing;
+
 use super::change::{Change, Changed, Done, NewMessage, Place, Receipt, Written};
 use super::mentions;
 use super::policy::{Act, may, may_while_blocked};
@@ -60,6 +62,8 @@ pub(super) struct Work {
     pub participants: HashMap<(ConversationId, UserId), Option<participant::Model>>,
     pub owners: HashMap<ConversationId, HashSet<UserId>>,
     pub users: HashMap<UserId, i64>,
+    /// Those of them whose account has ended.
+    pub departed: HashSet<UserId>,
     /// Who has a name that stands in a text, and whether they were a member when that was read.
     pub mentionable: HashMap<(ConversationId, String), (UserId, bool)>,
     /// Participants to be saved.
@@ -94,6 +98,7 @@ impl Work {
             participants: HashMap::new(),
             owners: HashMap::new(),
             users: HashMap::new(),
+            departed: HashSet::new(),
             mentionable: HashMap::new(),
             touched: BTreeSet::new(),
             raised: BTreeSet::new(),
@@ -201,6 +206,8 @@ impl Work {
                 check(Act::Mark)?;
                 self.mark(item, *read, *delivered, *marked_unread)
             }
+            Change::Depart => self.depart(item),
+            Change::Withdraw { said, reacted } => self.withdraw(item, said, reacted),
         }
     }
 
@@ -256,6 +263,10 @@ impl Work {
                 .map_err(|_| Refusal { field: Some("replyTo".into()), ..refuse(ErrorCode::MessageNotFound) })?;
         }
         let head = head(&mut self.heads, item.conversation)?;
+        if head.kind == ConversationKind::Private && head.participants < 2 {
+            // The other one's account has ended: there is nobody to hear it.
+            return Err(refuse(ErrorCode::UserNotFound));
+        }
         head.last_seq += 1;
         head.last_rev += 1;
         // Also if the clock was set back, what is later said is later dated.
@@ -329,11 +340,16 @@ impl Work {
             return Ok(Done::Message { message: Box::new(stored.view()), duplicate: true });
         }
         let place = Place { conversation: item.conversation, seq: stored.row.seq };
+        self.bury(place, message)
+    }
+
+    /// Leaves a tombstone instead of a message.
+    fn bury(&mut self, place: Place, message: MessageId) -> Verdict<Done> {
         let now = self.now;
         self.mentions.insert(place, BTreeSet::new());
         self.reactions.retain(|(of, _, _), _| *of != message);
         self.unloved.push(message);
-        self.rewrite(item.conversation, message, "message.deleted", |stored| {
+        self.rewrite(place.conversation, message, "message.deleted", |stored| {
             stored.row.text = None;
             stored.row.deleted_at = Some(now);
             stored.reactions.clear();
@@ -392,7 +408,7 @@ impl Work {
             .copied()
             .filter(|user| seen.insert(*user) && self.role_of(item.conversation, *user).is_none())
             .collect();
-        if new.iter().any(|user| !self.users.contains_key(user)) {
+        if new.iter().any(|user| !self.users.contains_key(user) || self.departed.contains(user)) {
             return Err(Refusal { field: Some("userIds".into()), ..refuse(ErrorCode::UserNotFound) });
         }
         let head = head(&mut self.heads, item.conversation)?;

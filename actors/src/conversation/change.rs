@@ -70,6 +70,15 @@ pub enum Change {
         /// Shown as unread.
         marked_unread: Option<bool>,
     },
+    /// The actor's account has ended: they go, from a private conversation too. No door asks for it.
+    Depart,
+    /// What an actor left behind whose account has ended is taken back. No door asks for it.
+    Withdraw {
+        /// Their messages, instead of which tombstones remain.
+        said: Vec<MessageId>,
+        /// The messages that lose their reactions.
+        reacted: Vec<MessageId>,
+    },
 }
 
 /// A message that was asked for.
@@ -97,6 +106,7 @@ impl Change {
             Change::Update { name, description } => {
                 name.as_ref().map_or(0, String::len) + description.as_ref().map_or(0, String::len)
             }
+            Change::Withdraw { said, reacted } => (said.len() + reacted.len()) * 16,
             _ => 0,
         }
     }
@@ -110,6 +120,15 @@ impl Change {
         }
     }
 
+    /// Every message whose row it needs.
+    pub fn messages(&self) -> impl Iterator<Item = MessageId> {
+        let (said, reacted): (&[_], &[_]) = match self {
+            Change::Withdraw { said, reacted } => (said, reacted),
+            _ => (&[], &[]),
+        };
+        self.message().into_iter().chain(said.iter().chain(reacted).copied())
+    }
+
     /// Whether it changes members or roles.
     pub fn is_about_members(&self) -> bool {
         matches!(
@@ -119,6 +138,7 @@ impl Change {
                 | Change::Leave
                 | Change::SetRole { .. }
                 | Change::Transfer { .. }
+                | Change::Depart
         )
     }
 }

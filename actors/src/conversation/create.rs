@@ -76,7 +76,11 @@ impl Conversations {
         }
         match (command.kind, others.first()) {
             (ConversationKind::Private, Some(other)) => {
-                Ok(conversation::between(user, *other).one(self.db.read()).await?.map(|row| row.id))
+                match conversation::between(user, *other).one(self.db.read()).await? {
+                    // One of a pair goes only when their account ends.
+                    Some(row) if row.participant_count < 2 => Err(nobody()),
+                    found => Ok(found.map(|row| row.id)),
+                }
             }
             _ => Ok(None),
         }
@@ -123,9 +127,7 @@ impl Conversations {
         row.into_active_model().insert(transaction).await?;
         let user_revs = raise_users(transaction, &members).await?;
         if user_revs.len() < members.len() {
-            return Err(
-                Refusal { field: Some("participantIds".into()), ..Refusal::new(ErrorCode::UserNotFound) }.into()
-            );
+            return Err(nobody());
         }
         // Behind their locks: whoever blocks holds them too, so one of the two sees what the other has done.
         if let Some(other) = others.first().filter(|_| !group)
@@ -169,13 +171,23 @@ impl Conversations {
     pub(super) async fn view(&self, user: UserId, id: ConversationId) -> Outcome<view::Conversation> {
         let mut found = read::conversations(&self.db, user, Which::One(id)).await?;
         let (mut conversation, _) = found.pop().ok_or(ErrorCode::ConversationNotFound)?;
-        conversation.participants = Some(read::participants(&self.db, id, None, 100).await?);
+        let members = read::participants(&self.db, (id, conversation.kind), None, 100);
+        conversation.participants = Some(members.await?);
         Ok(conversation)
     }
 }
 
-/// Raises the counters of users, locked in the order of their ids; those who do not exist are left out.
-async fn raise_users(transaction: &DatabaseTransaction, users: &[UserId]) -> Result<Vec<(UserId, i64)>, DbErr> {
+/// One of those named does not exist, or not any more.
+fn nobody() -> Error {
+    Refusal { field: Some("participantIds".into()), ..Refusal::new(ErrorCode::UserNotFound) }.into()
+}
+
+/// Raises the counters of users, locked in the order of their ids; those who do not exist, or not any more, are left
+/// out.
+///
+/// # Errors
+/// Those of the database.
+pub async fn raise_users(transaction: &DatabaseTransaction, users: &[UserId]) -> Result<Vec<(UserId, i64)>, DbErr> {
     let mut raised = Vec::with_capacity(users.len());
     for chunk in users.chunks(CHUNK) {
         if Backend::of(transaction) == Backend::Postgres {
@@ -185,7 +197,9 @@ async fn raise_users(transaction: &DatabaseTransaction, users: &[UserId]) -> Res
             .await?;
         }
         let rows = select_in(transaction, chunk, "uuid", |list| {
-            format!("UPDATE users SET user_rev = user_rev + 1 WHERE id IN ({list}) RETURNING id, user_rev")
+            format!(
+                "UPDATE users SET user_rev = user_rev + 1 WHERE id IN ({list}) AND left_at IS NULL RETURNING id, user_rev"
+            )
         })
         .await?;
         for row in rows {

@@ -8,6 +8,7 @@ mod apply;
 pub mod blocking;
 pub mod change;
 mod create;
+mod departing;
 mod mentions;
 #[cfg(test)]
 mod plans;
@@ -25,6 +26,7 @@ use crate::room::Rooms;
 use actor::{Command, ConversationActor, Deps};
 use aws_lc_rs::hmac;
 use change::{Change, Done, NewMessage};
+pub use create::raise_users;
 use entities::{ConversationId, Db, MessageId, Timestamp, UserId, message};
 use read::{Span, Which};
 use sea_orm::{DatabaseTransaction, DbErr};
@@ -301,10 +303,10 @@ impl Conversations {
     /// `conversations.listParticipants`.
     pub async fn list_participants(&self, user: UserId, command: ListParticipants) -> Outcome<Page<view::Participant>> {
         let limit = check::limit(command.limit)?;
-        read::member(&self.db, command.conversation_id, user).await?;
+        let member = read::member(&self.db, command.conversation_id, user).await?;
         let after =
             command.cursor.as_deref().map(|cursor| cursor.parse::<UserId>().map_err(|_| bad_cursor())).transpose()?;
-        let mut items = read::participants(&self.db, command.conversation_id, after, limit + 1).await?;
+        let mut items = read::participants(&self.db, (command.conversation_id, member.kind), after, limit + 1).await?;
         let more = items.len() as u64 > limit;
         items.truncate(limit as usize);
         let next_cursor = items.last().filter(|_| more).map(|participant| participant.user_id.to_string());

@@ -453,14 +453,19 @@ async fn last_messages(db: &Db, places: Table) -> Result<HashMap<ConversationId,
     Ok(conversations.into_iter().zip(message_views(db.read(), rows, false).await?).collect())
 }
 
-/// Current members by user id, after one, at most `limit`.
+/// Current members by user id, after one, at most `limit`. Of a pair both, also one whose account has ended: that is
+/// whom the other one talked with.
 pub async fn participants(
     db: &Db,
-    conversation: ConversationId,
+    (conversation, kind): (ConversationId, ConversationKind),
     after: Option<UserId>,
     limit: u64,
 ) -> Result<Vec<view::Participant>, DbErr> {
-    let mut query = participant::current_in(conversation).order_by_asc(participant::COLUMN.user_id).limit(limit);
+    let query = match kind {
+        ConversationKind::Private => participant::in_conversation(conversation),
+        ConversationKind::Group => participant::current_in(conversation),
+    };
+    let mut query = query.order_by_asc(participant::COLUMN.user_id).limit(limit);
     if let Some(user) = after {
         query = query.filter(participant::Column::UserId.gt(user));
     }

@@ -7,6 +7,8 @@
 //! memory. *Save* writes sets. Membership is read after the lock, in a statement of its own: checked
 //! inside the locking statement, a send is accepted after the sender's removal has committed.
 
+mod departing;
+
 use super::apply::{Head, Stored, Work};
 use super::change::{Change, Done, Written};
 use crate::clock::Clock;
@@ -59,6 +61,7 @@ async fn write(
     load_repeats(connection, &mut work, &present).await?;
     load_messages(connection, &mut work, &present).await?;
     load_participants(connection, &mut work, &present).await?;
+    departing::load_heirs(connection, &mut work, &present).await?;
     load_mentionable(connection, &mut work, &present).await?;
     lock_users(connection, &mut work, &present).await?;
 
@@ -143,8 +146,7 @@ async fn load_repeats(connection: &DatabaseTransaction, work: &mut Work, items: 
 
 /// The messages that items are about, and those that they answer.
 async fn load_messages(connection: &DatabaseTransaction, work: &mut Work, items: &[&Item]) -> Result<(), DbErr> {
-    let wanted =
-        ids(items.iter().filter_map(|item| item.change.message()).filter(|id| !work.messages.contains_key(id)));
+    let wanted = ids(items.iter().flat_map(|item| item.change.messages()).filter(|id| !work.messages.contains_key(id)));
     if wanted.is_empty() {
         return Ok(());
     }
@@ -276,6 +278,8 @@ async fn lock_users(connection: &DatabaseTransaction, work: &mut Work, items: &[
                 wanted.insert(*user);
             }
             Change::Transfer { to } => wanted.extend([item.actor, *to]),
+            // Whoever of them becomes the owner.
+            Change::Depart => wanted.extend(departing::members(work, item.conversation)),
             _ => {}
         }
     }
@@ -285,11 +289,15 @@ async fn lock_users(connection: &DatabaseTransaction, work: &mut Work, items: &[
     let lock = if Backend::of(connection) == Backend::Postgres { " ORDER BY id FOR NO KEY UPDATE" } else { "" };
     let wanted: Vec<UserId> = wanted.into_iter().collect();
     let rows = select_in(connection, &wanted, "uuid", |list| {
-        format!("SELECT id, user_rev FROM users WHERE id IN ({list}){lock}")
+        format!("SELECT id, user_rev, left_at FROM users WHERE id IN ({list}){lock}")
     })
     .await?;
     for row in rows {
-        work.users.insert(row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        let user = row.try_get_by_index(0)?;
+        work.users.insert(user, row.try_get_by_index(1)?);
+        if row.try_get_by_index::<Option<Timestamp>>(2)?.is_some() {
+            work.departed.insert(user);
+        }
     }
     Ok(())
 }

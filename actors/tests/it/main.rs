@@ -7,6 +7,7 @@ mod support;
 
 mod deciding;
 mod delivering;
+mod departing;
 mod joining;
 mod lanes;
 mod leases;
