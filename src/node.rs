@@ -11,8 +11,6 @@ use crate::gateway::limits::Limiter;
 use crate::gateway::tls::Certificate;
 use crate::metrics::Metrics;
 use crate::providers::{self, redis::RedisCluster};
-use crate::providers::redis::RedisCluster;
-use crate::providers::sms;
 use crate::users::Contacts;
 use actix_rt::Arbiter;
 use actix_server::ServerHandle;
@@ -138,9 +136,7 @@ impl Node {
         let db = Db::open(&entities::Options { application, ..config.database() }).await?;
         migration::migrate(db.write()).await.context("the database's schema could not be brought up to date")?;
         compare_clocks(&db, clock.as_ref()).await.context("the database does not tell the time")?;
-        let auth = Auth::open(&config, db.clone(), clock.clone(), carriers);
-        let auth = auth.await.map_err(|error| anyhow::anyhow!("{error}"))?;
-        let auth = Auth::open(&config, db.clone(), clock.clone(), sms).await;
+        let auth = Auth::open(&config, db.clone(), clock.clone(), carriers).await;
         let auth = Arc::new(auth.map_err(|error| anyhow::anyhow!("{error}"))?);
 
         let meters = Arc::new(actors::metrics::Metrics::default());

@@ -87,9 +87,8 @@ impl Auth {
         let tokens = Tokens::new(keys, clock.clone(), &config.auth);
         // Its tables are read at first use, which would hold up whoever came first.
         phone::normal_form("+12025550143");
-        Ok(Auth { secrets, tokens, ring, otp, notices, refresh, db, clock })
         let totp_issuer = config.auth.totp_issuer.clone();
-        Ok(Auth { secrets, tokens, ring, otp, refresh, totp_issuer, db, clock })
+        Ok(Auth { secrets, tokens, ring, otp, notices, refresh, totp_issuer, db, clock })
     }
 
     /// Reads the signing keys again and again, and deletes what is over. One task of each node; never ends.

@@ -31,7 +31,8 @@ async fn someone(scratch: Scratch) -> Setting {
     let folder = tempfile::tempdir().unwrap();
     config.data = folder.path().to_owned();
     let clock = FakeClock::new();
-    let auth = Auth::open(&config, scratch.db.clone(), clock.clone(), Arc::new(Pocket::default())).await.unwrap();
+    let auth =
+        Auth::open(&config, scratch.db.clone(), clock.clone(), Arc::new(Pocket::default()).carriers()).await.unwrap();
     let dyn_clock: &dyn Clock = &*clock;
     let user = user::Model { username: Some("ann".to_owned()), ..user::Model::new(dyn_clock.user_id(), clock.now()) };
     user::Entity::insert(user.clone().into_active_model()).exec_without_returning(scratch.db.write()).await.unwrap();
