@@ -1,6 +1,10 @@
-//! What an operator does from the command line: giving roles, listing the nodes, and making people for load and
-//! demonstration.
+//! What an operator does from the command line: giving roles, listing the nodes, replacing keys, and making people for
+//! load and demonstration.
 //! Never over the network.
+
+mod rotate;
+
+pub use rotate::{Which, rotate_keys};
 
 use crate::auth::roles::OPERATOR;
 use crate::auth::sessions::Origin;

@@ -67,6 +67,15 @@ enum Admin {
         #[arg(long)]
         json: bool,
     },
+    /// Replace the node's keys while nodes are serving: the pair that signs access tokens, and what seals secrets in rows.
+    RotateKeys {
+        /// Only the pair that signs access tokens.
+        #[arg(long)]
+        signing: bool,
+        /// Only what seals secrets in rows.
+        #[arg(long)]
+        sealing: bool,
+    },
     /// Make people with a session each, and print their ids and tokens, one JSON object a line. In development only.
     Seed {
         /// How many.
@@ -179,6 +188,11 @@ async fn administer(config: &Config, admin: Admin) -> anyhow::Result<()> {
             eprintln!("nodes on {}", config.shown_database());
             actors::nodes::compare_clocks(&db, &*clock).await?;
             admin::nodes(&db, &*clock, json, &mut BufWriter::new(stdout().lock())).await?;
+        }
+        Admin::RotateKeys { signing, sealing } => {
+            let both = signing == sealing;
+            let which = admin::Which { signing: signing || both, sealing: sealing || both };
+            admin::rotate_keys(config, &db, clock, which, &mut stdout().lock()).await?;
         }
         Admin::Seed { users, json: _ } => {
             admin::seed(config, &db, clock, users, &mut BufWriter::new(stdout().lock())).await?;

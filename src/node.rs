@@ -143,7 +143,7 @@ impl Node {
         let metrics = Arc::new(Metrics::new(&meters, &cluster.meters()));
         let (entries, requests) = Entries::new(cluster, clock.clone(), limits.clone(), meters.clone());
         let (journal, lanes) = Journal::new(&db, &clock, &limits, &entries);
-        let (greeter, greeting) = Greeter::new(db.clone());
+        let (greeter, greeting) = Greeter::new(db.clone(), clock.clone());
         let deps = Deps {
             db: db.clone(),
             clock: clock.clone(),

@@ -1,20 +1,26 @@
 //! What a socket must know before it is ready; sockets that come at the same time share the queries.
-//! Never who may connect: the token said that; only whether its session still stands.
+//! Never who may connect: the token said that; only whether its session still stands, and that it is in use.
 
+use crate::clock::Clock;
 use crate::conversation::read;
 use crate::protocol::view::{Gone, Head, User};
 use crate::protocol::{ErrorCode, Outcome};
 use crate::sql::{Table, select_in};
-use entities::{ConversationId, Db, SessionId, UserId, user};
+use entities::{ConversationId, Db, SessionId, Timestamp, UserId, session, user};
 use futures_util::FutureExt;
-use sea_orm::DbErr;
+use sea_orm::{ColumnTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, Set};
 use std::collections::HashMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Hellos that share one round of queries.
 const TOGETHER: usize = 512;
+
+/// A session's `last_seen_at` is true to this.
+const SEEN_WITHIN: Duration = Duration::from_secs(300);
 
 /// Conversations of which a client is told at once that they are no longer the user's.
 const GONE: usize = 2000;
@@ -69,13 +75,13 @@ pub struct Greeter(mpsc::Sender<Ask>);
 
 impl Greeter {
     /// The greeter and what runs it.
-    pub fn new(db: Db) -> (Greeter, impl Future<Output = ()> + Send) {
+    pub fn new(db: Db, clock: Arc<dyn Clock>) -> (Greeter, impl Future<Output = ()> + Send) {
         let (sender, mut inbox) = mpsc::channel(4 * TOGETHER);
         let run = async move {
             let mut asked = Vec::new();
             while inbox.recv_many(&mut asked, TOGETHER).await > 0 {
                 let served = asked.len();
-                if AssertUnwindSafe(serve(&db, asked.drain(..))).catch_unwind().await.is_err() {
+                if AssertUnwindSafe(serve(&db, &*clock, asked.drain(..))).catch_unwind().await.is_err() {
                     tracing::error!(served, "the greeter panicked");
                 }
             }
@@ -102,7 +108,7 @@ impl Greeter {
     }
 }
 
-async fn serve(db: &Db, asked: impl Iterator<Item = Ask>) {
+async fn serve(db: &Db, clock: &dyn Clock, asked: impl Iterator<Item = Ask>) {
     let (mut arrivals, mut looks) = (Vec::new(), Vec::new());
     for ask in asked {
         match ask {
@@ -112,7 +118,7 @@ async fn serve(db: &Db, asked: impl Iterator<Item = Ask>) {
     }
     if !arrivals.is_empty() {
         let keys: Vec<(UserId, SessionId)> = arrivals.iter().map(|(user, session, _)| (*user, *session)).collect();
-        let mut found = answered(arrive(db, &keys).await);
+        let (mut found, stale) = answered(arrive(db, &keys, clock.now()).await).unzip();
         for (user, session, answer) in arrivals {
             let outcome = match &mut found {
                 Some(found) => {
@@ -127,6 +133,9 @@ async fn serve(db: &Db, asked: impl Iterator<Item = Ask>) {
                 None => Err(ErrorCode::ServerUnavailable.into()),
             };
             let _ = answer.send(outcome);
+        }
+        if let Err(error) = notice(db, stale.unwrap_or_default(), clock.now()).await {
+            tracing::warn!(%error, "when sessions were last seen could not be noted");
         }
     }
     if !looks.is_empty() {
@@ -144,18 +153,38 @@ fn answered<T>(result: Result<T, DbErr>) -> Option<T> {
     result.inspect_err(|error| tracing::error!(%error, "sockets that said hello could not be served")).ok()
 }
 
-/// Those of these sessions that stand, and whose they are.
-async fn standing(db: &Db, sessions: &[SessionId]) -> Result<HashMap<SessionId, UserId>, DbErr> {
+/// Those of these sessions that stand, whose they are, and when they were last seen.
+async fn standing(db: &Db, sessions: &[SessionId]) -> Result<HashMap<SessionId, (UserId, Timestamp)>, DbErr> {
     let rows = select_in(db.read(), sessions, "uuid", |list| {
-        format!("SELECT id, user_id FROM sessions WHERE id IN ({list}) AND revoked_at IS NULL")
+        format!("SELECT id, user_id, last_seen_at FROM sessions WHERE id IN ({list}) AND revoked_at IS NULL")
     })
     .await?;
-    rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
+    rows.iter()
+        .map(|row| Ok((row.try_get_by_index(0)?, (row.try_get_by_index(1)?, row.try_get_by_index(2)?))))
+        .collect()
 }
 
-async fn arrive(db: &Db, keys: &[(UserId, SessionId)]) -> Result<HashMap<(UserId, SessionId), Arrival>, DbErr> {
+/// Notes that these sessions are in use, in one statement.
+async fn notice(db: &Db, sessions: Vec<SessionId>, now: Timestamp) -> Result<(), DbErr> {
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    let seen = session::ActiveModel { last_seen_at: Set(now), ..session::ActiveModel::default() };
+    let older = session::Column::Id.is_in(sessions).and(session::COLUMN.last_seen_at.lt(now));
+    db.heard(session::Entity::update_many().set(seen).filter(older).exec(db.write())).await?;
+    Ok(())
+}
+
+/// Who came, and the sessions among them whose `last_seen_at` is to be set.
+async fn arrive(
+    db: &Db,
+    keys: &[(UserId, SessionId)],
+    now: Timestamp,
+) -> Result<(HashMap<(UserId, SessionId), Arrival>, Vec<SessionId>), DbErr> {
     let sessions: Vec<SessionId> = keys.iter().map(|(_, session)| *session).collect();
     let standing = standing(db, &sessions).await?;
+    let is_stale = |seen: Timestamp| now.since(seen) >= SEEN_WITHIN;
+    let stale = standing.iter().filter(|(_, (_, seen))| is_stale(*seen)).map(|(session, _)| *session).collect();
     let users: Vec<UserId> = keys.iter().map(|(user, _)| *user).collect();
     // Users before memberships: a membership that is added in between raises `userRev` above the one read.
     let rows = user::among(users.iter().copied()).all(db.read()).await?;
@@ -175,7 +204,7 @@ async fn arrive(db: &Db, keys: &[(UserId, SessionId)]) -> Result<HashMap<(UserId
     let users: HashMap<UserId, user::Model> = rows.into_iter().map(|row| (row.id, row)).collect();
     let mut arrivals = HashMap::new();
     for (id, session) in keys {
-        if standing.get(session) != Some(id) {
+        if standing.get(session).is_none_or(|(user, _)| user != id) {
             continue;
         }
         let Some(row) = users.get(id) else { continue };
@@ -186,7 +215,7 @@ async fn arrive(db: &Db, keys: &[(UserId, SessionId)]) -> Result<HashMap<(UserId
         };
         arrivals.insert((*id, *session), arrival);
     }
-    Ok(arrivals)
+    Ok((arrivals, stale))
 }
 
 async fn look(db: &Db, keys: &[(UserId, &[ConversationId], &Known)]) -> Result<Vec<Snapshot>, DbErr> {

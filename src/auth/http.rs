@@ -2,7 +2,7 @@
 //! Never a rule of codes or tokens: a handler hands its command to the wrapper.
 
 use super::keys::Jwks;
-use super::second_factor;
+use super::{second_factor, sessions_http};
 use crate::app::App;
 use crate::gateway::error::Failure;
 use crate::gateway::extract::{self, Body, Call, Reply, reply};
@@ -32,7 +32,8 @@ pub fn routes(cfg: &mut web::ServiceConfig) {
         .service(web::resource("/auth/verify-otp").post(verify_otp))
         .service(web::resource("/auth/refresh").post(refresh))
         .service(web::resource("/auth/logout").post(logout))
-        .configure(second_factor::http::routes);
+        .configure(second_factor::http::routes)
+        .configure(sessions_http::routes);
 }
 
 /// What this slice serves under `/.well-known`.

@@ -1,9 +1,15 @@
-//! The pairs that sign access tokens: rows that all nodes share, sealed, and held in memory.
+//! The pairs that sign access tokens: rows that all nodes share, sealed, held in memory, and replaced now and then.
 //! Never a token.
 //!
 //! # Why a new pair waits
 //! Checking a token must not wait for the database. So a node knows every pair before any node signs with it: rows are
-//! read every half minute, and a pair signs only once it is two minutes old, unless there is no other.
+//! read every half minute, and a pair signs only once it is two minutes old, unless there is no other. So a rotation
+//! makes a new pair and says of the others when they end; until the new one is settled they still sign, and until all
+//! that they signed is over they still count.
+
+mod rotation;
+
+pub use rotation::Rotation;
 
 use super::secrets::{SIGNING_KEYS, Secrets};
 use actors::clock::Clock;
@@ -17,9 +23,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entities::{Backend, Db, Timestamp, signing_key};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use parking_lot::RwLock;
-use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel};
 use serde::Serialize;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -40,6 +47,8 @@ pub struct Keys {
     /// Whether the seal comes from the data folder's own secret.
     is_sealed_by_file: bool,
     ring: RwLock<Arc<[Key]>>,
+    /// Raised whenever other pairs count, or for another time.
+    epoch: AtomicU64,
     wanted: Notify,
 }
 
@@ -89,8 +98,8 @@ impl Keys {
     pub async fn open(db: Db, clock: Arc<dyn Clock>, secrets: &Secrets) -> Outcome<Keys> {
         let seal = UnboundKey::new(&AES_256_GCM, &secrets.derive(SIGNING_KEYS)).map_err(fault)?;
         let seal = LessSafeKey::new(seal);
-        let (ring, wanted) = (RwLock::new(Arc::default()), Notify::new());
-        let keys = Keys { db, clock, seal, is_sealed_by_file: secrets.is_of_file, ring, wanted };
+        let (ring, epoch, wanted) = (RwLock::new(Arc::default()), AtomicU64::new(0), Notify::new());
+        let keys = Keys { db, clock, seal, is_sealed_by_file: secrets.is_of_file, ring, epoch, wanted };
         keys.make_the_first().await?;
         keys.reload().await?;
         Ok(keys)
@@ -115,6 +124,11 @@ impl Keys {
             self.wanted.notify_one();
         }
         key.filter(|key| key.retires_at.is_none_or(|at| at > now)).map(check)
+    }
+
+    /// Which pairs count, as a number: while it is the same, the same ones do, and for the same time.
+    pub fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
     }
 
     /// The public halves whose signatures count.
@@ -155,7 +169,21 @@ impl Keys {
     pub async fn reload(&self) -> Outcome<()> {
         let rows = signing_key::accepted_at(self.clock.now()).all(self.db.read()).await?;
         let keys: Outcome<Vec<Key>> = rows.into_iter().map(|row| self.key(row)).collect();
-        *self.ring.write() = keys?.into();
+        let keys: Arc<[Key]> = keys?.into();
+        let mut ring = self.ring.write();
+        let is_same = ring.iter().map(Key::term).eq(keys.iter().map(Key::term));
+        *ring = keys;
+        if !is_same {
+            self.epoch.fetch_add(1, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    async fn lock(&self, transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+        if self.db.backend() == Backend::Postgres {
+            let lock = Backend::Postgres.statement("SELECT pg_advisory_xact_lock($1)", [LOCK_KEY.into()]);
+            transaction.execute_raw(lock).await?;
+        }
         Ok(())
     }
 
@@ -163,10 +191,7 @@ impl Keys {
     /// Of two nodes that start at once, each would sign with its own pair before it knew the other's.
     async fn make_the_first(&self) -> Outcome<()> {
         transact(&self.db, &*self.clock, async |transaction| {
-            if self.db.backend() == Backend::Postgres {
-                let lock = Backend::Postgres.statement("SELECT pg_advisory_xact_lock($1)", [LOCK_KEY.into()]);
-                transaction.execute_raw(lock).await?;
-            }
+            self.lock(transaction).await?;
             let now = self.clock.now();
             if signing_key::accepted_at(now).one(transaction).await?.is_none() {
                 let row = self.generate(now)?;
@@ -222,9 +247,21 @@ impl Keys {
     }
 }
 
+impl Key {
+    /// Until when its signatures count, if that is known.
+    pub fn retires_at(&self) -> Option<Timestamp> {
+        self.retires_at
+    }
+
+    /// What has to be the same for two rings to be.
+    fn term(&self) -> (&str, Option<Timestamp>) {
+        (&self.kid, self.retires_at)
+    }
+}
+
 /// The newest pair that every node knows by now; where none is that old, the oldest.
 fn signing(newest_first: &[Key], now: Timestamp) -> Option<&Key> {
-    let mut in_use = newest_first.iter().filter(|key| key.retires_at.is_none());
+    let mut in_use = newest_first.iter().filter(|key| key.retires_at.is_none_or(|at| at > now));
     let settled = |key: &&Key| now.since(key.created_at) >= SETTLED;
     in_use.clone().find(settled).or_else(|| in_use.next_back())
 }
@@ -254,8 +291,12 @@ mod tests {
         for (later, kid) in [(Duration::ZERO, "first"), (SETTLED, "second")] {
             assert_eq!(signing(&ring, start.plus(day).plus(later)).map(|key| &*key.kid), Some(kid));
         }
-        let retiring = key("first", start, Some(start.plus(day)));
-        assert!(signing(&[retiring], start.plus(day / 2)).is_none());
+        // What a rotation leaves: the old one signs until the new one is known, and counts until it is over.
+        let ring = [key("second", start.plus(day), None), key("first", start, Some(start.plus(2 * day)))];
+        for (later, kid) in [(Duration::ZERO, "first"), (SETTLED, "second"), (3 * day, "second")] {
+            assert_eq!(signing(&ring, start.plus(day).plus(later)).map(|key| &*key.kid), Some(kid));
+        }
+        assert!(signing(&ring[1..], start.plus(2 * day)).is_none());
     }
 
     #[actix_web::test]

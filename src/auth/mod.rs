@@ -6,6 +6,9 @@ pub mod carriers;
 pub mod challenges;
 pub mod contact;
 pub mod email;
+mod events;
+#[cfg(test)]
+mod fuzz;
 pub mod http;
 pub mod keys;
 pub mod notices;
@@ -16,7 +19,9 @@ pub mod roles;
 pub mod sealing;
 pub mod second_factor;
 pub mod secrets;
+mod session_list;
 pub mod sessions;
+pub mod sessions_http;
 mod sign_in;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -66,6 +71,8 @@ pub struct Auth {
     pub refresh: Refresh,
     /// What authenticator apps list a secret under.
     totp_issuer: String,
+    /// How long the audit trail is kept.
+    events_keep: Duration,
     db: Db,
     clock: Arc<dyn Clock>,
 }
@@ -88,12 +95,13 @@ impl Auth {
         // Its tables are read at first use, which would hold up whoever came first.
         phone::normal_form("+12025550143");
         let totp_issuer = config.auth.totp_issuer.clone();
-        Ok(Auth { secrets, tokens, ring, otp, notices, refresh, totp_issuer, db, clock })
+        let events_keep = config.auth.events_keep;
+        Ok(Auth { secrets, tokens, ring, otp, notices, refresh, totp_issuer, events_keep, db, clock })
     }
 
     /// Reads the signing keys again and again, and deletes what is over. One task of each node; never ends.
     pub async fn keep(&self) {
-        tokio::join!(self.tokens.keys.keep(), self.sweep());
+        tokio::join!(self.tokens.keys.keep(), self.ring.keep(), self.sweep());
     }
 
     async fn sweep(&self) {
@@ -101,11 +109,18 @@ impl Auth {
             self.clock.sleep(SWEEP_EVERY).await;
             let swept = async {
                 let challenges = challenges::sweep(&self.db, &*self.clock).await?;
-                Ok::<_, sea_orm::DbErr>(self.otp.sweep().await? + self.refresh.sweep().await? + challenges)
+                let events = self.sweep_events().await?;
+                let keys = self.tokens.keys.sweep().await?;
+                Ok::<_, sea_orm::DbErr>(
+                    self.otp.sweep().await? + self.refresh.sweep().await? + challenges + events + keys,
+                )
             };
+            if let Err(error) = self.ring.tidy().await {
+                tracing::warn!(%error, "what older keys had sealed could not be sealed anew");
+            }
             match swept.await {
-                Ok(rows) => tracing::debug!(rows, "deleted codes and tokens that were over"),
-                Err(error) => tracing::warn!(%error, "codes and tokens that are over could not be deleted"),
+                Ok(rows) => tracing::debug!(rows, "deleted codes, tokens and events that were over"),
+                Err(error) => tracing::warn!(%error, "codes, tokens and events that are over could not be deleted"),
             }
         }
     }

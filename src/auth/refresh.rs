@@ -105,6 +105,11 @@ impl Refresh {
         Refresh { db, clock, ttl: config.refresh_ttl, grace: config.refresh_grace }
     }
 
+    /// How long a token lives.
+    pub fn ttl(&self) -> Duration {
+        self.ttl
+    }
+
     /// A session's first token, in the transaction that begins the session.
     ///
     /// # Errors

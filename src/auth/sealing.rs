@@ -2,7 +2,12 @@
 //! Never the keys that sign tokens (see `keys`), and never a hash.
 //!
 //! # Why a ring
-//! What is sealed names its key, so that a new key can seal while all the older ones still open.
+//! What is sealed names its key, so that a new key can seal while all the older ones still open. It may seal at once: a
+//! node that meets it before it has read the rows again looks for it there.
+
+mod rotation;
+
+pub use rotation::{Rotation, Tidied};
 
 use super::secrets::Secrets;
 use actors::clock::Clock;
@@ -11,15 +16,18 @@ use actors::retry::transact;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use entities::{Backend, Db, sealing_key};
+use entities::{Backend, Db, Timestamp, UserId, sealing_key};
 use parking_lot::RwLock;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The advisory lock of those who make a key: "qc seal" in ASCII.
 const LOCK_KEY: i64 = i64::from_be_bytes(*b"qc seal\0");
 /// The bytes of a key's name.
 const NAME_LEN: usize = 16;
+/// How often the rows are read.
+const RELOAD_EVERY: Duration = Duration::from_secs(45);
 
 /// The keys, as this node holds them.
 pub struct Ring {
@@ -33,6 +41,17 @@ pub struct Ring {
 struct Key {
     name: String,
     key: LessSafeKey,
+    created_at: Timestamp,
+}
+
+/// What an authenticator's secret is sealed for.
+pub fn place_of_totp(user: UserId) -> String {
+    format!("totp {user}")
+}
+
+/// What the name of a number in an address book is sealed for.
+pub fn place_of_contact(owner: UserId, number_hash: &[u8]) -> String {
+    format!("contact {owner} {}", URL_SAFE_NO_PAD.encode(number_hash))
 }
 
 impl Ring {
@@ -44,14 +63,11 @@ impl Ring {
         let seal = key(&secrets.derive(super::secrets::SEALING_KEYS))?;
         let ring = Ring { db, clock, seal, keys: RwLock::new(Arc::default()) };
         transact(&ring.db, &*ring.clock, async |transaction| {
-            if ring.db.backend() == Backend::Postgres {
-                let lock = Backend::Postgres.statement("SELECT pg_advisory_xact_lock($1)", [LOCK_KEY.into()]);
-                transaction.execute_raw(lock).await?;
+            ring.lock(transaction).await?;
+            if sealing_key::newest_first().one(transaction).await?.is_none() {
+                ring.add(transaction).await?;
             }
-            match sealing_key::newest_first().one(transaction).await? {
-                Some(_) => Ok(()),
-                None => ring.add(transaction).await,
-            }
+            Ok(())
         })
         .await?;
         ring.reload().await?;
@@ -68,11 +84,21 @@ impl Ring {
             .into_iter()
             .map(|row| {
                 let bytes = unseal(&self.seal, row.id.as_bytes(), &row.sealed_key)?;
-                Ok(Key { key: key(&bytes)?, name: row.id })
+                Ok(Key { key: key(&bytes)?, name: row.id, created_at: row.created_at })
             })
             .collect();
         *self.keys.write() = keys?.into();
         Ok(())
+    }
+
+    /// Reads the rows again and again. Never ends.
+    pub async fn keep(&self) {
+        loop {
+            self.clock.sleep(RELOAD_EVERY).await;
+            if let Err(error) = self.reload().await {
+                tracing::warn!(%error, "the sealing keys could not be read; those in memory serve");
+            }
+        }
     }
 
     /// Seals with the newest key. `place` says what it is and whose (`"totp <user id>"`): it opens nowhere else.
@@ -105,12 +131,22 @@ impl Ring {
         found.unwrap_or_else(|| Err(Fault::new("the key with which this was sealed is gone").into()))
     }
 
-    async fn add(&self, transaction: &DatabaseTransaction) -> Outcome<()> {
+    /// Whoever makes or removes a key does it alone.
+    async fn lock(&self, transaction: &DatabaseTransaction) -> Result<(), DbErr> {
+        if self.db.backend() == Backend::Postgres {
+            let lock = Backend::Postgres.statement("SELECT pg_advisory_xact_lock($1)", [LOCK_KEY.into()]);
+            transaction.execute_raw(lock).await?;
+        }
+        Ok(())
+    }
+
+    /// Makes a key; gives its name.
+    async fn add(&self, transaction: &DatabaseTransaction) -> Outcome<String> {
         let id = URL_SAFE_NO_PAD.encode(self.clock.random::<12>());
         let sealed_key = seal(&self.seal, id.as_bytes(), &self.clock.random::<32>(), self.clock.random())?;
-        let row = sealing_key::Model { id, sealed_key, created_at: self.clock.now() };
+        let row = sealing_key::Model { id: id.clone(), sealed_key, created_at: self.clock.now() };
         sealing_key::Entity::insert(row.into_active_model()).exec_without_returning(transaction).await?;
-        Ok(())
+        Ok(id)
     }
 }
 

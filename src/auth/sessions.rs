@@ -184,6 +184,31 @@ pub async fn revoke(
     Ok(session::Entity::update_many().set(ended).filter(live).exec(db).await?.rows_affected > 0)
 }
 
+/// Ends the sessions of a user, but the one that is kept; gives those that this ended. Whoever calls it closes their
+/// sockets.
+///
+/// # Errors
+/// Those of the database.
+pub async fn revoke_all(
+    db: &impl ConnectionTrait,
+    user: UserId,
+    kept: Option<SessionId>,
+    reason: &str,
+    now: Timestamp,
+) -> Result<Vec<SessionId>, DbErr> {
+    let ended = session::ActiveModel {
+        revoked_at: Set(Some(now)),
+        revoke_reason: Set(Some(reason.to_owned())),
+        ..session::ActiveModel::default()
+    };
+    let mut live = session::COLUMN.user_id.eq(user).and(session::COLUMN.revoked_at.is_null());
+    if let Some(kept) = kept {
+        live = live.and(session::COLUMN.id.ne(kept));
+    }
+    let rows = session::Entity::update_many().set(ended).filter(live).exec_with_returning(db).await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

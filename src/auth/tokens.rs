@@ -32,7 +32,17 @@ pub struct Tokens {
     ttl: Duration,
     validation: Validation,
     /// What was checked already, by the token's SHA-256: a signature costs a hundred times as much.
-    seen: Cache<[u8; 32], Identity>,
+    seen: Cache<[u8; 32], Seen>,
+}
+
+/// A token whose signature was checked.
+#[derive(Clone, Copy)]
+struct Seen {
+    identity: Identity,
+    /// Until when its key counts.
+    until: Option<Timestamp>,
+    /// Of which keys that was said.
+    epoch: u64,
 }
 
 #[derive(Serialize)]
@@ -121,28 +131,34 @@ impl Tokens {
         }
         let mut hash = [0; 32];
         hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
-        let known = self.seen.get(&hash);
-        let identity = known.or_else(|| self.check(token, now)).ok_or(ErrorCode::AuthUnauthenticated)?;
-        if identity.expires_at <= now {
+        // Asked before the keys are: what they said then is not believed of later ones.
+        let epoch = self.keys.epoch();
+        let counts = |seen: &Seen| seen.epoch == epoch && seen.until.is_none_or(|until| until > now);
+        let known = self.seen.get(&hash).filter(counts);
+        let seen = known.or_else(|| self.check(token, now, epoch)).ok_or(ErrorCode::AuthUnauthenticated)?;
+        if seen.identity.expires_at <= now {
             return Err(ErrorCode::AuthTokenExpired.into());
         }
         if known.is_none() {
-            self.seen.insert(hash, identity);
+            self.seen.insert(hash, seen);
         }
-        Ok(identity)
+        Ok(seen.identity)
     }
 
     /// All but the time.
-    fn check(&self, token: &str, now: Timestamp) -> Option<Identity> {
+    fn check(&self, token: &str, now: Timestamp, epoch: u64) -> Option<Seen> {
         let header = decode_header(token).ok()?;
         let typed =
             header.typ.is_some_and(|typ| typ.strip_prefix("application/").unwrap_or(&typ).eq_ignore_ascii_case(TYPE));
         if header.alg != Algorithm::EdDSA || !typed {
             return None;
         }
-        let decoded = self.keys.with_key(&header.kid?, now, |key| decode(token, &key.public, &self.validation));
-        let Presented { sub, sid, exp } = decoded?.ok()?.claims;
-        Some(Identity { user: sub, session: sid, expires_at: Timestamp::from_millis(exp.checked_mul(1000)?) })
+        let (decoded, until) = self
+            .keys
+            .with_key(&header.kid?, now, |key| (decode(token, &key.public, &self.validation), key.retires_at()))?;
+        let Presented { sub, sid, exp } = decoded.ok()?.claims;
+        let expires_at = Timestamp::from_millis(exp.checked_mul(1000)?);
+        Some(Seen { identity: Identity { user: sub, session: sid, expires_at }, until, epoch })
     }
 
     /// The public keys, for others who check our tokens.
@@ -213,6 +229,29 @@ mod tests {
         let key = jsonwebtoken::DecodingKey::from_jwk(&set.keys[0]).unwrap();
         assert!(decode::<Value>(&token, &key, &tokens.validation).is_ok());
         scratch.drop().await;
+    }
+
+    #[actix_web::test]
+    async fn a_token_is_believed_no_longer_than_its_key_counts() {
+        for scratch in Scratch::each().await {
+            let clock = FakeClock::new();
+            let tokens = tokens(&scratch, &clock).await;
+            let (user, session) = someone(&*clock);
+            let long = tokens.issue_for(user, session, 24 * HOUR).unwrap();
+            assert!(tokens.verify(&long, clock.now()).is_ok());
+            clock.advance(HOUR);
+            let rotation = tokens.keys.rotate(tokens.ttl()).await.unwrap();
+            clock.advance(rotation.others_end_at.since(clock.now()) - Duration::from_millis(1));
+            assert!(tokens.verify(&long, clock.now()).is_ok());
+            clock.advance(Duration::from_millis(1));
+            assert_eq!(
+                code(tokens.verify(&long, clock.now())),
+                Some(ErrorCode::AuthUnauthenticated),
+                "also from memory"
+            );
+            assert!(tokens.verify(&tokens.issue(user, session).unwrap(), clock.now()).is_ok());
+            scratch.drop().await;
+        }
     }
 
     #[actix_web::test]

@@ -13,7 +13,7 @@ use actors::protocol::command::UserRef;
 use actors::protocol::json::read;
 use actors::protocol::{Access, Command, Door, ErrorCode, Fault, Outcome, Refusal, view};
 use bytes::BytesMut;
-use entities::{ConversationId, MessageId, UserId};
+use entities::{ConversationId, MessageId, SessionId, UserId};
 use futures_util::StreamExt;
 use futures_util::future::LocalBoxFuture;
 use ipnet::IpNet;
@@ -198,6 +198,11 @@ impl PathId for MessageId {
 impl PathId for UserId {
     const NAME: &'static str = "userId";
     const NOTHING: UserId = UserId::from_uuid(Uuid::nil());
+}
+
+impl PathId for SessionId {
+    const NAME: &'static str = "sessionId";
+    const NOTHING: SessionId = SessionId::from_uuid(Uuid::nil());
 }
 
 impl PathId for UserRef {

@@ -25,6 +25,7 @@ struct Head;
 const SLICES: &[fn() -> OpenApiDocument] = &[
     auth::http::Paths::openapi,
     auth::second_factor::http::Paths::openapi,
+    auth::sessions_http::Paths::openapi,
     users::http::Paths::openapi,
     users::contacts::http::Paths::openapi,
     conversations::Paths::openapi,
@@ -58,6 +59,8 @@ const REFUSALS: &[(&str, &[ErrorCode])] = {
                 AuthSecondFactorMissing,
             ],
         ),
+        ("auth.revokeSession", &[AuthSessionNotFound]),
+        ("auth.listEvents", &[AuthForbidden]),
         ("users.getProfile", &[UserNotFound]),
         ("users.updateProfile", &[UserNotFound, UserUsernameTaken, AuthForbidden]),
         ("users.addContact", &[UserNotFound, ContactsFull, ContactsBudget]),

@@ -512,10 +512,10 @@ def psql(url, statement):
     )
 
 
-def play(node, kind):
-    """Plays the stories; returns how many passed and failed. After a failure the rest has nothing to stand on."""
-    stories = Stories(node)
-    names = [name for name, value in vars(Stories).items() if callable(value) and not name.startswith("_")]
+def play(told, node, kind):
+    """Plays the stories of a class; returns how many passed and failed. After a failure the rest has nothing to stand on."""
+    stories = told(node)
+    names = [name for name, value in vars(told).items() if callable(value) and not name.startswith("_")]
     passed = 0
     try:
         node.start()
@@ -535,8 +535,8 @@ def play(node, kind):
     return passed, len(names) - passed
 
 
-def main():
-    arguments = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+def main(told):
+    arguments = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__.split("\n")[0])
     arguments.add_argument("--node", type=Path, required=True, help="the quckchat binary")
     arguments.add_argument("--postgres", help="maintenance URL; a database is made beside it, and dropped afterwards")
     arguments = arguments.parse_args()
@@ -556,7 +556,7 @@ def main():
     folder = Path(tempfile.mkdtemp(prefix="quckchat-peers."))
     node = Node(arguments.node.resolve(), folder, database)
     try:
-        passed, failed = play(node, kind)
+        passed, failed = play(told, node, kind)
     finally:
         node.end()
         shutil.rmtree(folder, ignore_errors=True)
@@ -567,4 +567,4 @@ def main():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Stories))

@@ -195,6 +195,8 @@ codes! {
     AuthTokenExpired = "auth.token_expired", 401, "The access token has expired; refresh it.";
     /// The session was ended.
     AuthSessionRevoked = "auth.session_revoked", 401, "The session was ended; sign in again.";
+    /// No such session, or none of the caller's.
+    AuthSessionNotFound = "auth.session_not_found", 404, "There is no such session.";
     /// The caller's role does not allow this.
     AuthForbidden = "auth.forbidden", 403, "Your role does not allow this.";
     /// The session is too long ago signed in for this.

@@ -2,11 +2,13 @@
 //! Never a query: whoever has the rows builds the view.
 
 mod second_factor;
+mod sessions;
 
 pub use second_factor::*;
 mod contacts;
 
 pub use contacts::*;
+pub use sessions::*;
 
 use crate::privacy::{Relation, Subject, allows};
 use entities::{ConversationId, ConversationKind, MessageId, MessageKind, Role, SessionId, Timestamp, UserId};

@@ -8,6 +8,7 @@ pub use hello::*;
 pub use messages::*;
 pub use presence::*;
 pub use second_factor::*;
+pub use sessions::*;
 pub use users::*;
 
 use super::error::Outcome;
@@ -112,4 +113,5 @@ mod hello;
 mod messages;
 mod presence;
 mod second_factor;
+mod sessions;
 mod users;

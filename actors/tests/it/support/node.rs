@@ -92,7 +92,7 @@ impl Node {
         let hub = Hub::start(&entries);
         let (journal, lanes) = Journal::new(&db, &clock, &limits, &entries);
         lanes.into_iter().for_each(|lane| drop(actix_rt::spawn(lane)));
-        let (greeter, greeting) = Greeter::new(db.clone());
+        let (greeter, greeting) = Greeter::new(db.clone(), clock.clone());
         actix_rt::spawn(greeting);
         let deps = Deps {
             db: db.clone(),
