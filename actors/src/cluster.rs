@@ -22,7 +22,7 @@ pub enum Topic {
     Conversation(ConversationId),
     /// Everything private to a user; numbered by `userRev`.
     User(UserId),
-    /// Whether somebody is there; not numbered.
+    /// Whether somebody is there, and that their profile has changed; not numbered.
     Presence(UserId),
 }
 
@@ -104,6 +104,8 @@ pub enum EphemeralKey {
     Delivered(ConversationId, UserId),
     /// Whether a user is there.
     Presence(UserId),
+    /// That a user's profile has changed.
+    Profile(UserId),
 }
 
 /// One thing on a topic, shared by all who hear it.

@@ -16,7 +16,7 @@ use crate::protocol::view::Status;
 use entities::{SessionId, Timestamp, UserId};
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use tokio::sync::{Notify, OnceCell, mpsc};
 
@@ -35,6 +35,8 @@ struct Inner {
     metrics: Arc<Metrics>,
     mend: mpsc::UnboundedSender<Topic>,
     doubt: Doubt,
+    /// Of whom it has changed who may see what.
+    audiences: Mutex<HashSet<UserId>>,
 }
 
 /// That hints may have been lost, of which topics nobody knows.
@@ -86,8 +88,9 @@ impl Entries {
     ) -> (Entries, MendRequests) {
         let (mend, requests) = mpsc::unbounded_channel();
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
-        let (hubs, doubt) = (RwLock::default(), Doubt::default());
-        let entries = Entries(Arc::new(Inner { shards, hubs, cluster, clock, limits, metrics, mend, doubt }));
+        let (hubs, doubt, audiences) = (RwLock::default(), Doubt::default(), Mutex::default());
+        let entries =
+            Entries(Arc::new(Inner { shards, hubs, cluster, clock, limits, metrics, mend, doubt, audiences }));
         let weak = Arc::downgrade(&entries.0);
         entries.0.cluster.connect(Box::new(move |heard| {
             if let Some(inner) = weak.upgrade() {
@@ -248,6 +251,9 @@ impl Entries {
         let Some(entry) = self.find(topic) else { return };
         let mut state = entry.state.lock();
         if matches!(delivery.content, Content::Changed) {
+            if let Topic::Presence(user) = topic {
+                self.0.audiences.lock().insert(user);
+            }
             // Before the first snapshot there is nothing to compare with; `settle` asks again.
             state.gap_known |= state.delivered.is_none();
             self.mend(topic);

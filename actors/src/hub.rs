@@ -6,6 +6,7 @@
 //! listeners of a thread, and putting a frame into a queue is neither a lock nor a message.
 
 mod listener;
+mod watching;
 
 use crate::cluster::{Delivery, Topic};
 use crate::entry::Entries;
@@ -15,11 +16,13 @@ use bytes::Bytes;
 use entities::{ConversationId, SessionId, UserId};
 use listener::{FillFrames, Listener};
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
+pub(crate) use watching::Watch;
+use watching::Watching;
 
 /// Listeners served before others of the thread get their turn.
 const TURN: usize = 1000;
@@ -76,12 +79,8 @@ pub struct Socket {
 enum Order {
     Deliver(Arc<Delivery>),
     Drain { spread_ms: u64, seed: u64 },
-    Watches(oneshot::Sender<Vec<Watch>>),
-    Unwatch(Arc<[Watch]>),
+    Watching(watching::Order),
 }
-
-/// Who watches, and whom.
-pub(crate) type Watch = (UserId, UserId);
 
 /// The way into a hub, from any thread.
 #[derive(Clone)]
@@ -112,18 +111,6 @@ impl HubHandle {
     /// Tells every socket to come back elsewhere, after up to `spread_ms`.
     pub fn drain(&self, spread_ms: u64, seed: u64) {
         let _ = self.orders.send(Order::Drain { spread_ms, seed });
-    }
-
-    /// Who of this thread's sockets watches whom.
-    pub(crate) async fn watches(&self) -> Vec<Watch> {
-        let (sender, watches) = oneshot::channel();
-        let _ = self.orders.send(Order::Watches(sender));
-        watches.await.unwrap_or_default()
-    }
-
-    /// These watch no more.
-    pub(crate) fn unwatch(&self, strangers: Arc<[Watch]>) {
-        let _ = self.orders.send(Order::Unwatch(strangers));
     }
 }
 
@@ -160,8 +147,7 @@ impl Hub {
                     match order {
                         Order::Deliver(delivery) => deliveries.push(delivery),
                         Order::Drain { spread_ms, seed } => hub.drain(spread_ms, seed),
-                        Order::Watches(asked) => drop(asked.send(hub.watches())),
-                        Order::Unwatch(strangers) => hub.unwatch(&strangers),
+                        Order::Watching(order) => hub.watching(order),
                     }
                 }
                 // What has gathered for a topic goes to each listener in one go.
@@ -200,27 +186,6 @@ impl Hub {
                 // Spread by a hash: no two hubs and no two sockets need to agree on anything.
                 let spot = (id as u64 ^ seed).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16;
                 socket.notify(Notice::Drain { reconnect_after_ms: spot % spread_ms.max(1) });
-            }
-        }
-    }
-
-    fn watches(&self) -> Vec<Watch> {
-        let audiences = self.audiences.borrow();
-        audiences
-            .iter()
-            .filter_map(|(topic, listeners)| Some((topic.watched()?, listeners)))
-            .flat_map(|(watched, listeners): (UserId, &Vec<Rc<Listener>>)| {
-                listeners.iter().map(move |listener| (listener.user, watched))
-            })
-            .collect()
-    }
-
-    fn unwatch(&self, strangers: &[Watch]) {
-        for (watcher, watched) in strangers {
-            let topic = Topic::Presence(*watched);
-            let listeners = self.audiences.borrow().get(&topic).cloned().unwrap_or_default();
-            for socket in listeners.iter().filter(|it| it.user == *watcher).filter_map(|it| it.socket.upgrade()) {
-                socket.detach(topic);
             }
         }
     }
@@ -274,6 +239,7 @@ impl Socket {
             held: RefCell::new(Some(Vec::new())),
             overtaken: Cell::new(false),
             gone: Cell::new(false),
+            watching: Watching::default(),
         });
         self.listening.borrow_mut().insert(topic, listener.clone());
         self.hub.audiences.borrow_mut().entry(topic).or_default().push(listener);
@@ -342,11 +308,6 @@ impl Socket {
         };
         listener.overtaken.set(true);
         true
-    }
-
-    /// The users whose presence it watches.
-    pub fn watched(&self) -> HashSet<UserId> {
-        self.listening.borrow().keys().filter_map(Topic::watched).collect()
     }
 
     /// From now on coalesced hints instead of numbered frames.

@@ -19,6 +19,7 @@ pub mod outbox;
 pub mod presence;
 pub mod privacy;
 pub mod protocol;
+pub mod quiet;
 pub mod retry;
 mod review;
 pub mod room;

@@ -140,6 +140,7 @@ impl Mender {
     }
 
     async fn mend(&self, topics: &[Topic]) -> Result<(), DbErr> {
+        self.presences.review_told().await?;
         let watched: Vec<UserId> = topics.iter().filter_map(Topic::watched).collect();
         show(&self.entries, &self.presences, &watched, true).await?;
         let behind = self.behind(topics).await?;
@@ -226,6 +227,10 @@ fn append(item: &UserItem, bytes: &mut Vec<u8>) -> Part {
         }
         UserItem::Block { block, .. } => {
             own_event("block.updated", user_rev, None, block, bytes);
+            (None, None)
+        }
+        UserItem::Settings { set, .. } => {
+            own_event("settings.updated", user_rev, None, set, bytes);
             (None, None)
         }
     };

@@ -1,8 +1,11 @@
 //! Who may see what of a user, and do what with them: one table for every door, and how two people stand to each other.
 //! Never what somebody has chosen (see `entities::privacy`), and never whether they are in one conversation.
 
-use entities::{Audience, Privacy, UserId, block, contact};
-use sea_orm::{ConnectionTrait, DbErr, QuerySelect};
+use crate::sql::Table;
+use entities::{Audience, Privacy, Timestamp, UserId, block, contact, user};
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, DbErr, EntityTrait, FromQueryResult, QueryFilter, QueryResult, QuerySelect, Set,
+};
 use std::collections::HashMap;
 
 /// How somebody who looks stands to the person whom they look at.
@@ -123,6 +126,95 @@ impl Relations {
         }
         self.others.get(&user).copied().unwrap_or(Relation::Stranger)
     }
+}
+
+/// SQL for how `viewer` stands to `owner`, each of them an expression: read by `relation`.
+pub(crate) fn relation_sql(viewer: &str, owner: &str) -> String {
+    let blocks = |one: &str, other: &str| {
+        format!("EXISTS (SELECT 1 FROM blocks AS b WHERE b.owner_id = {one} AND b.user_id = {other} AND NOT b.removed)")
+    };
+    format!(
+        "CASE WHEN {viewer} = {owner} THEN 'own' WHEN {} OR {} THEN 'blocked' \
+         WHEN EXISTS (SELECT 1 FROM contacts AS a WHERE a.owner_id = {owner} AND a.user_id = {viewer} \
+         AND NOT a.removed AND NOT a.suggested) THEN 'contact' ELSE 'stranger' END",
+        blocks(owner, viewer),
+        blocks(viewer, owner),
+    )
+}
+
+/// What `relation_sql` says.
+pub(crate) fn relation(text: &str) -> Relation {
+    match text {
+        "own" => Relation::Own,
+        "contact" => Relation::Contact,
+        "stranger" => Relation::Stranger,
+        _ => Relation::Blocked,
+    }
+}
+
+/// How somebody who looks stands to each of many, and whom those let see and do what.
+pub type Standings = HashMap<(UserId, UserId), (Relation, Privacy)>;
+
+/// How each viewer stands to the other one of the pair, and whom that one lets see and do what; who does not exist is
+/// left out. One statement for up to 1,024 pairs.
+///
+/// # Errors
+/// Those of the database.
+pub async fn standings(on: &impl ConnectionTrait, pairs: &[(UserId, UserId)]) -> Result<Standings, DbErr> {
+    let relation_of = relation_sql("k.column1", "k.column2");
+    let sql = move |values: &str| {
+        format!(
+            "SELECT k.column1, k.column2, {relation_of}, u.privacy FROM (VALUES {values}) AS k \
+             JOIN users AS u ON u.id = k.column2"
+        )
+    };
+    let rows = table(pairs).select(on, &["uuid", "uuid"], sql).await?;
+    let standing = |row: &QueryResult| {
+        let text: String = row.try_get_by_index(2)?;
+        let pair = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
+        Ok((pair, (relation(&text), row.try_get_by_index(3)?)))
+    };
+    rows.iter().map(standing).collect()
+}
+
+/// These people, and how `viewer` stands to each; who does not exist is left out. One statement for up to 1,024 people.
+///
+/// # Errors
+/// Those of the database.
+pub async fn people(
+    on: &impl ConnectionTrait,
+    viewer: UserId,
+    whom: &[UserId],
+) -> Result<HashMap<UserId, (user::Model, Relation)>, DbErr> {
+    let pairs: Vec<(UserId, UserId)> = whom.iter().map(|user| (viewer, *user)).collect();
+    let relation_of = relation_sql("k.column1", "k.column2");
+    let sql = move |values: &str| {
+        format!("SELECT {relation_of}, u.* FROM (VALUES {values}) AS k JOIN users AS u ON u.id = k.column2")
+    };
+    let rows = table(&pairs).select(on, &["uuid", "uuid"], sql).await?;
+    let person = |row: &QueryResult| {
+        let text: String = row.try_get_by_index(0)?;
+        let row = user::Model::from_query_result(row, "")?;
+        Ok((row.id, (row, relation(&text))))
+    };
+    rows.iter().map(person).collect()
+}
+
+fn table(pairs: &[(UserId, UserId)]) -> Table {
+    let mut table = Table::new(2);
+    pairs.iter().for_each(|(viewer, owner)| table.push([(*viewer).into(), (*owner).into()]));
+    table
+}
+
+/// Stamps that it has changed who may see what of these users. In the transaction that changed their privacy, contacts
+/// or blocks; after it `Entries::audience_changed` tells of each, and where that is lost, the sweep finds the stamp.
+///
+/// # Errors
+/// Those of the database.
+pub async fn audience_changed(on: &impl ConnectionTrait, now: Timestamp, users: &[UserId]) -> Result<(), DbErr> {
+    let changed = user::ActiveModel { audience_changed_at: Set(Some(now)), ..Default::default() };
+    let stamp = user::Entity::update_many().set(changed).filter(user::COLUMN.id.is_in(users.to_vec()));
+    stamp.exec(on).await.map(drop)
 }
 
 #[cfg(test)]

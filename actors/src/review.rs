@@ -7,7 +7,7 @@ use crate::entry::Entries;
 use crate::limits::Limits;
 use crate::presence::{Presences, acquaintance};
 use crate::protocol::view::Status;
-use entities::{Db, SessionId, Timestamp, UserId, session};
+use entities::{Db, SessionId, Timestamp, UserId, session, user};
 use sea_orm::{DbErr, QuerySelect};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -54,6 +54,8 @@ impl Review {
         let since = self.looked_at.minus(MARGIN);
         self.close_ended_sessions(since).await?;
         self.part_strangers(since).await?;
+        self.presences.review_told().await?;
+        self.review_audiences(since).await?;
         let settled = self.deaf_at.is_none_or(|at| now.since(at) >= self.limits.sweep);
         let watched = self.entries.watched();
         show(&self.entries, &self.presences, &watched, settled).await?;
@@ -72,6 +74,16 @@ impl Review {
         Ok(())
     }
 
+    /// It is looked again who may hear what of those of whom that changed since then.
+    async fn review_audiences(&self, since: Timestamp) -> Result<(), DbErr> {
+        let changed = user::audience_changed_since(since).select_only().column(user::Column::Id);
+        let changed: HashSet<UserId> = changed.into_tuple().all(self.db.read()).await?.into_iter().collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        self.presences.review(changed).await
+    }
+
     /// Whoever shares nothing any more with somebody watches them no longer. Only those can who left something since
     /// then, or whom they watch.
     async fn part_strangers(&self, since: Timestamp) -> Result<(), DbErr> {
@@ -82,13 +94,13 @@ impl Review {
         }
         let mut watches = HashSet::new();
         for hub in self.entries.hubs() {
-            watches.extend(hub.watches().await);
+            watches.extend(hub.watches(None).await);
         }
         watches.retain(|(watcher, watched)| left.contains(watcher) || left.contains(watched));
         let watches: Vec<(UserId, UserId)> = watches.into_iter().collect();
         for page in watches.chunks(PAGE) {
-            let acquainted = acquaintance::acquainted_pairs(&self.db, page).await?;
-            let strangers: Vec<_> = page.iter().copied().filter(|pair| !acquainted.contains(pair)).collect();
+            let known = acquaintance::acquainted_pairs(self.db.read(), page).await?;
+            let strangers: Vec<_> = page.iter().copied().filter(|pair| !known.contains_key(pair)).collect();
             if !strangers.is_empty() {
                 let strangers: Arc<[_]> = strangers.into();
                 self.entries.hubs().iter().for_each(|hub| hub.unwatch(strangers.clone()));

@@ -22,7 +22,7 @@ pub enum Theme {
 }
 
 /// A day of the week.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(missing_docs, reason = "days")]
 pub enum Day {
@@ -36,7 +36,7 @@ pub enum Day {
 }
 
 /// When nobody is to disturb. Nothing is hidden by it, but what would ring or light up does not.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct DoNotDisturb {
     /// Whether the hours below count.
@@ -52,9 +52,18 @@ pub struct DoNotDisturb {
     pub paused_until: Option<crate::Timestamp>,
 }
 
+impl Default for DoNotDisturb {
+    fn default() -> DoNotDisturb {
+        // At night, for who turns it on and says no more.
+        let (from, until) = ("22:00".to_owned(), "07:00".to_owned());
+        DoNotDisturb { scheduled: false, from, until, days: Vec::new(), paused_until: None }
+    }
+}
+
 /// Everything that is set. What a row does not name is as in `Settings::default()`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema, DeriveValueType)]
 #[serde(rename_all = "camelCase", default)]
+#[schema(as = UserSettings)]
 #[sea_orm(value_type = "String")]
 pub struct Settings {
     /// The language of texts that the node writes, BCP 47, such as `de` or `pt-BR`.

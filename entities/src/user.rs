@@ -49,6 +49,8 @@ pub struct Model {
     pub settings: Settings,
     /// The `user_rev` at which settings or privacy last changed; 0 if they never did.
     pub settings_user_rev: i64,
+    /// When it last changed who may see what of this user: by privacy, contacts or blocks; none if it never did.
+    pub audience_changed_at: Option<UnixTimestamp>,
     /// When the account is to be purged; none unless its owner is leaving.
     pub leaves_at: Option<UnixTimestamp>,
     /// What then becomes of their messages: `keep` or `remove`.
@@ -88,6 +90,7 @@ impl Model {
             privacy: Privacy::default(),
             settings: Settings::default(),
             settings_user_rev: 0,
+            audience_changed_at: None,
             leaves_at: None,
             leaves_messages: None,
             left_at: None,
@@ -106,6 +109,11 @@ pub fn by_id(user: UserId) -> Select<Entity> {
 /// The accounts of these identifiers, in no order.
 pub fn among(users: impl IntoIterator<Item = UserId>) -> Select<Entity> {
     Entity::find().filter(COLUMN.id.is_in(users))
+}
+
+/// Those of whom since then it has changed who may see what.
+pub fn audience_changed_since(since: UnixTimestamp) -> Select<Entity> {
+    Entity::find().filter(COLUMN.audience_changed_at.gte(since))
 }
 
 /// The account of this number, in its normal form.

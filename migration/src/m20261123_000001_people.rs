@@ -29,6 +29,8 @@ const DEFINITIONS: &[&str] = &[
     "ALTER TABLE users ADD COLUMN privacy TEXT NOT NULL DEFAULT '{}'",
     "ALTER TABLE users ADD COLUMN settings TEXT NOT NULL DEFAULT '{}'",
     "ALTER TABLE users ADD COLUMN settings_user_rev BIGINT NOT NULL DEFAULT 0",
+    "ALTER TABLE users ADD COLUMN audience_changed_at BIGINT",
+    "CREATE INDEX IF NOT EXISTS users_audience_changed_at ON users (audience_changed_at) WHERE audience_changed_at IS NOT NULL",
     "ALTER TABLE users ADD COLUMN leaves_at BIGINT",
     "ALTER TABLE users ADD COLUMN leaves_messages TEXT",
     "ALTER TABLE users ADD COLUMN left_at BIGINT",

@@ -28,6 +28,7 @@ const SLICES: &[fn() -> OpenApiDocument] = &[
     auth::sessions_http::Paths::openapi,
     users::http::Paths::openapi,
     users::contacts::http::Paths::openapi,
+    users::settings_http::Paths::openapi,
     conversations::Paths::openapi,
     messages::Paths::openapi,
     presence::Paths::openapi,
@@ -205,6 +206,7 @@ fn frames() -> Named {
     add::<event::Drain>(&mut named);
     add::<event::Typist>(&mut named);
     add::<event::Receipt>(&mut named);
+    add::<event::UserUpdated>(&mut named);
     add::<event::SessionRevoked>(&mut named);
     add::<event::ConversationChanges>(&mut named);
     add::<event::Event<view::Item>>(&mut named);

@@ -1,21 +1,24 @@
 //! Users by REST.
 //! Never a rule: who may see or change what is decided in `profile`.
 
+use super::settings_http;
 use crate::app::App;
 use crate::gateway::extract::{Body, Call, Id, Reply, reply};
 use crate::gateway::query::Params;
 use actix_web::web;
-use actors::protocol::command::{GetProfile, SearchUsers, UpdateProfile, UserChanges, UserRef};
+use actors::protocol::command::{GetProfile, SearchUsers, UpdateProfile, UserChanges, UserRef, given};
 use actors::protocol::{Command, view};
 use serde::Deserialize;
 use utoipa::{OpenApi, ToSchema};
+use uuid::Uuid;
 
 /// What this slice serves under `/api/v1`.
 pub fn routes(cfg: &mut web::ServiceConfig) {
     cfg.service(web::resource("/users").get(search))
         .service(web::resource("/users/me/changes").get(changes))
         .service(web::resource("/users/{userId}").get(get).patch(update))
-        .configure(super::contacts::http::routes);
+        .configure(super::contacts::http::routes)
+        .configure(settings_http::routes);
 }
 
 /// The routes, for the document.
@@ -69,6 +72,10 @@ struct Profile {
     username: Option<String>,
     /// At most 500 bytes.
     bio: Option<String>,
+    /// The picture, an id of media; `null` takes it away.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<Uuid>)]
+    avatar_id: Option<Option<Uuid>>,
 }
 
 /// Changes a profile: the caller's own, or as an operator anybody's.
@@ -83,6 +90,6 @@ async fn update(
     id: Id<UserRef>,
     Body(profile): Body<Profile>,
 ) -> Reply<view::User> {
-    let Profile { display_name, username, bio } = profile;
-    reply(app.dispatch(&call, UpdateProfile { user_id: id.0, display_name, username, bio }).await)
+    let Profile { display_name, username, bio, avatar_id } = profile;
+    reply(app.dispatch(&call, UpdateProfile { user_id: id.0, display_name, username, bio, avatar_id }).await)
 }

@@ -5,8 +5,12 @@ pub mod blocks;
 pub mod contacts;
 mod counters;
 pub mod http;
+pub mod privacy;
 pub mod profile;
 pub mod search;
+pub mod settings;
+pub mod settings_http;
+pub mod status;
 #[cfg(test)]
 pub(crate) mod testing;
 
@@ -32,6 +36,7 @@ impl Run for UpdateProfile {
         let editor = profile::Editor { user: by.user, session: by.session, address: caller.address };
         let updated = profile::update(&app.db, &*app.clock, editor, self).await?;
         app.entries.user_changed(user);
+        app.entries.profile_changed(user);
         Ok(updated)
     }
 }

@@ -77,6 +77,9 @@ fn changed(command: &UpdateProfile) -> Outcome<user::ActiveModel> {
     if let Some(bio) = &command.bio {
         changed.bio = Set(bio.clone());
     }
+    if let Some(avatar) = command.avatar_id {
+        changed.avatar_id = Set(avatar);
+    }
     Ok(changed)
 }
 
@@ -85,12 +88,13 @@ fn fields(command: &UpdateProfile) -> Vec<&'static str> {
         ("displayName", command.display_name.is_some()),
         ("username", command.username.is_some()),
         ("bio", command.bio.is_some()),
+        ("avatarId", command.avatar_id.is_some()),
     ];
     given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
 }
 
 /// One statement changes the profile, raises the counter and stamps it: on the right of an UPDATE stands what was.
-async fn write(
+pub(super) async fn write(
     transaction: &DatabaseTransaction,
     clock: &dyn Clock,
     user: UserId,

@@ -23,5 +23,5 @@ pub async fn a_user(db: &Db, name: &str) -> UserId {
 
 /// A change of nothing yet.
 pub fn update_of(user_id: UserRef) -> UpdateProfile {
-    UpdateProfile { user_id, display_name: None, username: None, bio: None }
+    UpdateProfile { user_id, display_name: None, username: None, bio: None, avatar_id: None }
 }

@@ -488,6 +488,11 @@ pub async fn user_items(
         let (id, upto, changed) = (row.id, row.user_rev, row.profile_user_rev);
         keys.push([id.into(), (*after).into(), upto.into()]);
         let mut items = Vec::new();
+        if row.settings_user_rev > *after {
+            let (settings, privacy) = (row.settings.clone(), row.privacy);
+            let set = Box::new(view::Chosen { settings, privacy });
+            items.push(UserItem::Settings { user_rev: row.settings_user_rev, set });
+        }
         if changed > *after && changed <= upto {
             items.push(UserItem::Profile { user_rev: changed, user: view::User::own(row) });
         }

@@ -2,10 +2,12 @@
 //! Never how they are: claims tell.
 
 use super::{Entries, State};
-use crate::cluster::{Delivery, Topic};
-use crate::presence::{shown, told};
+use crate::cluster::{Content, Delivery, Topic};
+use crate::presence::{profile_changed, shown, told};
 use crate::protocol::view::{Presence, Status};
 use entities::UserId;
+use std::collections::HashSet;
+use std::sync::Arc;
 
 impl Entries {
     /// The users whom somebody here watches.
@@ -15,6 +17,28 @@ impl Entries {
             .iter()
             .flat_map(|shard| shard.lock().keys().filter_map(Topic::watched).collect::<Vec<_>>())
             .collect()
+    }
+
+    /// Somebody's profile has changed: those who watch them on every node hear of it, but nobody who is blocked.
+    pub fn profile_changed(&self, user: UserId) {
+        self.deliver(profile_changed(user));
+    }
+
+    /// It has changed who may see what of somebody, by their privacy, contacts or blocks: every node looks again what
+    /// those who watch them may hear. After the commit of what changed it; `privacy::audience_changed` stamps it there.
+    pub fn audience_changed(&self, user: UserId) {
+        let content = Content::Changed;
+        self.deliver(Arc::new(Delivery { topic: Topic::Presence(user), numbers: None, content }));
+    }
+
+    /// Of whom it has changed, since this was asked last, who may see what.
+    pub(crate) fn take_audiences(&self) -> HashSet<UserId> {
+        std::mem::take(&mut *self.0.audiences.lock())
+    }
+
+    /// The same is still to be looked at.
+    pub(crate) fn put_back_audiences(&self, users: HashSet<UserId>) {
+        self.0.audiences.lock().extend(users);
     }
 
     /// Somebody who begins to watch was told so. If others were told otherwise, all are told again.

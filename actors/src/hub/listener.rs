@@ -1,6 +1,7 @@
 //! One socket's ear on one topic: what of a delivery is for it, and in which form.
 //! Never twice, and never past a gap.
 
+use super::watching::Watching;
 use super::{HELD, Notice, Socket};
 use crate::cluster::{Content, Delivery, Fill, Part, Topic};
 use crate::outbox::CloseCode;
@@ -24,6 +25,8 @@ pub struct Listener {
     pub(super) held: RefCell<Option<Vec<Arc<Delivery>>>>,
     pub(super) overtaken: Cell<bool>,
     pub(super) gone: Cell<bool>,
+    /// What of somebody who is watched it may hear.
+    pub(super) watching: Watching,
 }
 
 /// The frames of a filled gap, one for each way in which members may see it.
@@ -85,6 +88,7 @@ impl Listener {
         match &delivery.content {
             Content::Frames { bytes, parts } => self.hear_frames(&socket, delivery, bytes, parts),
             Content::Fill(fill) => self.hear_fill(&socket, delivery, fill, fills),
+            Content::Ephemeral { key, .. } if !self.watching.may_hear(*key) => {}
             Content::Ephemeral { bytes, key } => socket.outbox.push_ephemeral(bytes.clone(), *key),
             Content::SessionRevoked(session) if socket.session.get() == Some(*session) => {
                 socket.notify(Notice::Revoked)

@@ -1,5 +1,5 @@
 //! The room that knows which devices of its users are connected to this node, and how they are shown.
-//! Never who may see it: that is decided when somebody begins to watch.
+//! Never who may see it: that is decided when somebody begins to watch, and when it changes (see `sight`).
 
 use super::{Gone, ending, shown_as, told};
 use crate::clock::Clock;

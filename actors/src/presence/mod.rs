@@ -1,10 +1,11 @@
 //! Who is there: by sockets over all nodes, told to those who watch.
-//! Never to anybody who shares no conversation with the user.
+//! Never to anybody who shares no conversation with the user, or whom their privacy leaves out.
 
 pub(crate) mod acquaintance;
 mod actor;
 mod ending;
 mod shown;
+mod sight;
 
 use crate::caller::{Caller, Identity};
 use crate::clock::Clock;
@@ -15,12 +16,15 @@ use crate::protocol::command::{GetPresence, SetPresence, UnwatchPresence, WatchP
 use crate::protocol::view::{self, Presence, Status};
 use crate::protocol::{Outcome, Refusal};
 use crate::room::Rooms;
+use acquaintance::{Acquaintance, acquainted};
 use actor::{Command, Deps, PresenceActor};
 use entities::{Db, SessionId, Timestamp, UserId, user};
 use parking_lot::RwLock;
 use prometheus_client::metrics::gauge::Gauge;
 use sea_orm::{DbErr, QuerySelect};
-pub(crate) use shown::{shown, told};
+pub(crate) use shown::{hidden, profile_changed, shown, told};
+pub use sight::Sight;
+use sight::sights;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
@@ -40,6 +44,8 @@ pub struct Presences {
     entries: Entries,
     gone: Gone,
     rooms: Rooms<PresenceActor>,
+    /// Held while it is looked again who may hear what.
+    reviewing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Presences {
@@ -56,7 +62,7 @@ impl Presences {
         // These rooms are shards, which nobody counts.
         let (items, open) = (limits.journal_items.max(limits.room_items), Gauge::default());
         let rooms = Rooms::new(entries.clone(), deps, items, limits.journal_bytes, open);
-        Presences { db, clock, entries, gone, rooms }
+        Presences { db, clock, entries, gone, rooms, reviewing: Arc::default() }
     }
 
     /// A socket of a user's device is ready.
@@ -87,26 +93,46 @@ impl Presences {
 
     /// `presence.get`.
     pub async fn get(&self, caller: &Caller, command: GetPresence) -> Outcome<view::Presences> {
-        let allowed = acquaintance::acquainted(&self.db, caller.user()?, &command.user_ids).await?;
-        Ok(view::Presences { items: self.look(&allowed).await? })
+        let viewer = caller.user()?;
+        let known = acquainted(self.db.read(), viewer, &command.user_ids).await?;
+        let sights = self.sights(viewer, known).await?;
+        Ok(view::Presences { items: self.look_as(sights).await? })
     }
 
     /// `presence.watch`.
     pub async fn watch(&self, caller: &Caller, command: WatchPresence) -> Outcome<view::Presences> {
         let (user, socket) = (caller.user()?, caller.socket()?);
-        let allowed = acquaintance::acquainted(&self.db, user, &command.user_ids).await?;
-        let mut watched = socket.watched();
-        watched.extend(&allowed);
+        let known = acquainted(self.db.read(), user, &command.user_ids).await?;
+        let before = socket.watched();
+        let mut watched = before.clone();
+        watched.extend(known.keys());
         if watched.len() > WATCHED {
             return Err(Refusal::invalid("userIds", format!("a socket watches at most {WATCHED} users")).into());
         }
         // Listen before looking: a change in between is told twice rather than never.
-        for other in &allowed {
+        for other in known.keys() {
             socket.attach(Topic::Presence(*other), user).await;
-            socket.release(Topic::Presence(*other), 0, 0);
         }
-        let items = self.look(&allowed).await?;
-        items.iter().for_each(|item| self.entries.show(item.user_id, item.status));
+        let reviews: HashMap<UserId, u64> = known.keys().map(|other| (*other, socket.reviews(*other))).collect();
+        let new: Vec<UserId> = known.keys().copied().filter(|other| !before.contains(other)).collect();
+        let found = self.sights(user, known).await.inspect_err(|_| {
+            new.iter().for_each(|other| socket.detach(Topic::Presence(*other)));
+        })?;
+        let mut sights = HashMap::new();
+        for (other, reviews) in reviews {
+            // Who has gone since is neither shown nor watched.
+            let Some(found) = found.get(&other) else {
+                socket.detach(Topic::Presence(other));
+                continue;
+            };
+            sights.insert(other, socket.sees(other, *found, reviews));
+            socket.release(Topic::Presence(other), 0, 0);
+        }
+        let seen: HashSet<UserId> =
+            sights.iter().filter(|(_, sight)| **sight == Sight::All).map(|(other, _)| *other).collect();
+        let items = self.look_as(sights).await?;
+        let shown = items.iter().filter(|item| seen.contains(&item.user_id));
+        shown.for_each(|item| self.entries.show(item.user_id, item.status));
         Ok(view::Presences { items })
     }
 
@@ -120,14 +146,35 @@ impl Presences {
 
     /// Who of `watched` the user shares no conversation with any more.
     pub async fn estranged(&self, user: UserId, watched: Vec<UserId>) -> Outcome<Vec<UserId>> {
-        let allowed = acquaintance::acquainted(&self.db, user, &watched).await?;
-        Ok(watched.into_iter().filter(|other| !allowed.contains(other)).collect())
+        let known = acquainted(self.db.read(), user, &watched).await?;
+        Ok(watched.into_iter().filter(|other| !known.contains_key(other)).collect())
     }
 
     /// How these users are shown, in their order, and who is nowhere; `None` while nobody can tell.
     pub(crate) async fn statuses(&self, users: &[UserId]) -> Option<Vec<Option<Status>>> {
         let found = self.entries.cluster().claims(users.to_vec()).await;
         found.everywhere.then(|| self.shown(found.claims))
+    }
+
+    /// What `viewer` may be told of those whom they know.
+    async fn sights(
+        &self,
+        viewer: UserId,
+        known: HashMap<UserId, Acquaintance>,
+    ) -> Result<HashMap<UserId, Sight>, DbErr> {
+        let known = known.into_iter().map(|(other, known)| ((viewer, other), known)).collect();
+        let found = sights(self.db.read(), &known).await?;
+        Ok(found.into_iter().map(|((_, other), sight)| (other, sight)).collect())
+    }
+
+    /// How these users are shown to whoever may be told this of each.
+    async fn look_as(&self, sights: HashMap<UserId, Sight>) -> Result<Vec<Presence>, DbErr> {
+        let (seen, hidden): (Vec<_>, Vec<_>) = sights.into_iter().partition(|(_, sight)| *sight == Sight::All);
+        let seen: Vec<UserId> = seen.into_iter().map(|(user, _)| user).collect();
+        let mut shown = self.look(&seen).await?;
+        let offline = |(user_id, _)| Presence { user_id, status: Status::Offline, last_seen_at: None };
+        shown.extend(hidden.into_iter().map(offline));
+        Ok(shown)
     }
 
     /// How these users are shown, in their order; by what is known at this node while nobody can tell.

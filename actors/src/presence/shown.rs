@@ -2,8 +2,9 @@
 //! Never whether it is so.
 
 use crate::cluster::{Content, Delivery, EphemeralKey, Topic};
-use crate::protocol::event::Event;
+use crate::protocol::event::{Event, UserUpdated};
 use crate::protocol::view::{Presence, Status};
+use entities::UserId;
 use serde::Deserialize;
 use std::sync::Arc;
 
@@ -12,6 +13,19 @@ pub(crate) fn told(presence: &Presence) -> Arc<Delivery> {
     let user = presence.user_id;
     let bytes = Event::new("presence.changed", presence).frame();
     let content = Content::Ephemeral { bytes, key: Some(EphemeralKey::Presence(user)) };
+    Arc::new(Delivery { topic: Topic::Presence(user), numbers: None, content })
+}
+
+/// What somebody is told of one whom they may see no more: the same, whatever the reason.
+pub(crate) fn hidden(user: UserId) -> Arc<Delivery> {
+    told(&Presence { user_id: user, status: Status::Offline, last_seen_at: None })
+}
+
+/// What the watchers of somebody are told when their profile has changed: that, and nothing of what it says now, which
+/// is not the same to all.
+pub(crate) fn profile_changed(user: UserId) -> Arc<Delivery> {
+    let bytes = Event::new("user.updated", &UserUpdated { user_id: user }).frame();
+    let content = Content::Ephemeral { bytes, key: Some(EphemeralKey::Profile(user)) };
     Arc::new(Delivery { topic: Topic::Presence(user), numbers: None, content })
 }
 
@@ -33,7 +47,7 @@ pub(crate) fn shown(content: &Content) -> Option<Status> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use entities::{Timestamp, UserId};
+    use entities::Timestamp;
     use uuid::Uuid;
 
     #[test]

@@ -2,11 +2,15 @@
 //! Never looks anything up: a value is in or out by itself.
 
 use super::error::{Outcome, Refusal};
+use jiff::tz::TimeZone;
+use language_tags::LanguageTag;
 
 /// The longest text of a message, in bytes of UTF-8.
 pub const TEXT_BYTES: usize = 8 * 1024;
 /// The longest `clientId`, in bytes.
 pub const CLIENT_ID_BYTES: usize = 64;
+/// The longest name of a language, in bytes: RFC 5646, section 4.4.1, has 35 suffice.
+pub const LOCALE_BYTES: usize = 35;
 /// The most items of a page.
 pub const PAGE_MAX: u32 = 100;
 /// The items of a page that names no limit.
@@ -79,6 +83,22 @@ pub fn emoji(value: &str) -> Outcome<()> {
     }
 }
 
+/// A language by BCP 47 (RFC 5646), registered as IANA has it. Returns its canonical form.
+pub fn locale(value: &str) -> Outcome<String> {
+    let tag = (value.len() <= LOCALE_BYTES)
+        .then(|| LanguageTag::parse(value).ok().filter(LanguageTag::is_valid)?.canonicalize().ok())
+        .flatten();
+    let tag = tag.ok_or_else(|| Refusal::invalid("locale", "must be a language by BCP 47, such as 'de' or 'pt-BR'"))?;
+    Ok(tag.into_string())
+}
+
+/// A time zone, as the tz database of IANA names it. Returns it as that spells it.
+pub fn time_zone(value: &str) -> Outcome<String> {
+    let refused = || Refusal::invalid("timeZone", "must be a time zone of IANA's, such as 'Europe/Berlin'");
+    let zone = TimeZone::get(value).map_err(|_| refused())?;
+    Ok(zone.iana_name().ok_or_else(refused)?.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +126,22 @@ mod tests {
         assert!(emoji("👨‍👩‍👧").is_ok());
         for bad in ["", "a", ":+1:", "👍👍", "👍 "] {
             assert!(emoji(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn languages_and_time_zones_are_registered_ones() {
+        for (said, meant) in [("de", "de"), ("PT-br", "pt-BR"), ("zh-hant-tw", "zh-Hant-TW"), ("iw", "he")] {
+            assert_eq!(locale(said).ok().as_deref(), Some(meant));
+        }
+        for bad in ["", "xx-", "german", "de_DE", "de-AA-ZZ", "C", &"de-x-".repeat(20)] {
+            assert!(locale(bad).is_err(), "{bad}");
+        }
+        for (said, meant) in [("europe/berlin", "Europe/Berlin"), ("UTC", "UTC"), ("Asia/Kolkata", "Asia/Kolkata")] {
+            assert_eq!(time_zone(said).ok().as_deref(), Some(meant));
+        }
+        for bad in ["", "Europe", "Europe/Bonn", "+02:00", "../etc/passwd", "CET+1"] {
+            assert!(time_zone(bad).is_err(), "{bad}");
         }
     }
 

@@ -177,6 +177,14 @@ pub struct Receipt {
     pub seq: i64,
 }
 
+/// Somebody's profile has changed, or what of it may be seen: `users.getProfile` shows it to whoever asks.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UserUpdated {
+    /// Whose.
+    pub user_id: UserId,
+}
+
 /// A session was ended.
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "camelCase")]

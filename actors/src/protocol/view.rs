@@ -16,6 +16,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+mod settings;
+
+pub use settings::*;
+
 /// A page of a list.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -457,16 +461,27 @@ pub enum UserItem {
         /// Its state.
         block: Blocked,
     },
+    /// What they have set, and whom they let see and do what.
+    #[serde(rename_all = "camelCase")]
+    Settings {
+        /// The counter when it changed last.
+        user_rev: i64,
+        /// Their state.
+        #[serde(flatten)]
+        set: Box<Chosen>,
+    },
 }
 
 impl UserItem {
     /// The `userRev` that it carries.
     pub fn user_rev(&self) -> i64 {
         match self {
-            UserItem::Mine { user_rev, .. } | UserItem::Gone { user_rev, .. } | UserItem::Profile { user_rev, .. } => {
-                *user_rev
-            }
-            UserItem::Contact { user_rev, .. } | UserItem::Block { user_rev, .. } => *user_rev,
+            UserItem::Mine { user_rev, .. }
+            | UserItem::Gone { user_rev, .. }
+            | UserItem::Profile { user_rev, .. }
+            | UserItem::Contact { user_rev, .. }
+            | UserItem::Block { user_rev, .. }
+            | UserItem::Settings { user_rev, .. } => *user_rev,
         }
     }
 }

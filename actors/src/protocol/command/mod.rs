@@ -9,6 +9,7 @@ pub use messages::*;
 pub use presence::*;
 pub use second_factor::*;
 pub use sessions::*;
+pub use settings::*;
 pub use users::*;
 
 use super::error::Outcome;
@@ -114,4 +115,5 @@ mod messages;
 mod presence;
 mod second_factor;
 mod sessions;
+mod settings;
 mod users;

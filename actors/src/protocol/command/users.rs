@@ -8,6 +8,7 @@ use crate::protocol::view;
 use entities::UserId;
 use serde::Deserialize;
 use utoipa::ToSchema;
+use uuid::Uuid;
 
 /// A user by id, or `me`.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -75,6 +76,10 @@ pub struct UpdateProfile {
     pub username: Option<String>,
     /// At most 500 bytes.
     pub bio: Option<String>,
+    /// The picture, an id of media; `null` takes it away.
+    #[serde(default, deserialize_with = "super::given")]
+    #[schema(value_type = Option<Uuid>)]
+    pub avatar_id: Option<Option<Uuid>>,
 }
 command!(UpdateProfile = "users.updateProfile" -> view::User; |c| {
     if let Some(name) = &c.display_name {
