@@ -150,6 +150,8 @@ async fn update(
 struct MinePatch {
     /// Shown as unread although it was read; a later `markRead` takes it away.
     marked_unread: Option<bool>,
+    /// `false` takes up a request. Saying something does so too.
+    request: Option<bool>,
 }
 
 /// Changes what of a conversation is the caller's own.
@@ -164,7 +166,8 @@ async fn update_mine(
     id: Id<ConversationId>,
     Body(patch): Body<MinePatch>,
 ) -> Reply<view::Mine> {
-    reply(app.dispatch(&call, UpdateMine { conversation_id: id.0, marked_unread: patch.marked_unread }).await)
+    let MinePatch { marked_unread, request } = patch;
+    reply(app.dispatch(&call, UpdateMine { conversation_id: id.0, marked_unread, request }).await)
 }
 
 /// Leaves a group.

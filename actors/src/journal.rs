@@ -255,6 +255,7 @@ impl Lane {
                 // The room has gone meanwhile; what is committed is committed.
                 self.entries.mend(Topic::Conversation(conversation));
                 written.users.iter().for_each(|user| self.entries.user_changed(*user));
+                written.takers.iter().for_each(|user| self.entries.audience_changed(*user));
                 answers.into_iter().for_each(|(reply, outcome)| reply.send(outcome));
             }
         }

@@ -7,6 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
 use actors::protocol::{Error, ErrorCode, Refusal};
+use entities::UserId;
 use serde::Serialize;
 use std::fmt;
 use std::rc::Rc;
@@ -34,6 +35,9 @@ pub struct Problem<'a> {
     /// The input field that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<&'a str>,
+    /// The users because of whom it is refused, where the request names several.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub user_ids: &'a [UserId],
     /// Whether the same request may succeed later.
     pub retryable: bool,
     /// Milliseconds after which to try again.
@@ -122,7 +126,7 @@ impl Failure {
     }
 
     fn body(&self, request_id: &str) -> Vec<u8> {
-        let Refusal { code, message, field, retry_after } = &self.refusal;
+        let Refusal { code, message, field, retry_after, user_ids } = &self.refusal;
         let problem = Problem {
             kind: format!("urn:quckchat:error:{}", code.as_str()),
             title: code.sentence(),
@@ -130,6 +134,7 @@ impl Failure {
             detail: message,
             code: code.as_str(),
             field: field.as_deref(),
+            user_ids,
             retryable: code.retryable(),
             retry_after_ms: retry_after.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
             request_id,

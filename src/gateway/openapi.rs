@@ -69,11 +69,18 @@ const REFUSALS: &[(&str, &[ErrorCode])] = {
         ("users.block", &[UserNotFound, RequestInvalid, ContactsFull]),
         (
             "conversations.create",
-            &[UserNotFound, ConversationFull, ConversationClientIdConflict, ConversationBlocked, ConversationBusy],
+            &[
+                UserNotFound,
+                UserNotAddable,
+                ConversationFull,
+                ConversationClientIdConflict,
+                ConversationBlocked,
+                ConversationBusy,
+            ],
         ),
         (
             "conversations.addParticipant",
-            &[UserNotFound, ConversationForbidden, ConversationNotAGroup, ConversationFull],
+            &[UserNotFound, UserNotAddable, ConversationForbidden, ConversationNotAGroup, ConversationFull],
         ),
         ("conversations.removeParticipant", &[ConversationForbidden, ConversationNotAGroup, ConversationLastOwner]),
         ("conversations.leave", &[ConversationNotAGroup, ConversationLastOwner, ConversationBusy]),

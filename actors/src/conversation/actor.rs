@@ -193,6 +193,9 @@ impl ConversationActor {
         for user in &written.users {
             self.deps.entries.user_changed(*user);
         }
+        for user in &written.takers {
+            self.deps.entries.audience_changed(*user);
+        }
         if written.participants <= INTIMATE {
             written.receipts.iter().for_each(|receipt| self.tell_receipt(receipt));
         }
@@ -243,6 +246,8 @@ impl ConversationActor {
         context.spawn(looked.into_actor(self).map(move |found, room, context| {
             let heeded = found.and_then(|member| match member.blocked {
                 true => Err(ErrorCode::ConversationBlocked.into()),
+                // Who has only asked is not told that somebody is there.
+                false if member.request => Ok(()),
                 false => Ok(room.types(actor, typing, member.participant_count, context)),
             });
             reply.send(heeded);

@@ -7,10 +7,11 @@ use super::change::{Change, Changed, Done, NewMessage, Place, Receipt, Written};
 use super::mentions;
 use super::policy::{Act, may, may_while_blocked};
 use crate::journal::Item;
+use crate::privacy::{Standings, Subject, allows};
 use crate::protocol::view::{self, Settings};
 use crate::protocol::{ErrorCode, Refusal};
 use entities::{
-    ConversationId, ConversationKind, MessageId, MessageKind, Role, Timestamp, UserId, message, participant,
+    ConversationId, ConversationKind, MessageId, MessageKind, Privacy, Role, Timestamp, UserId, message, participant,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
@@ -49,6 +50,17 @@ impl Stored {
     }
 }
 
+/// What the others are told of how far somebody has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Telling {
+    /// What they have read.
+    Read,
+    /// What has arrived at them, not what of it they have read.
+    Delivered,
+    /// Nothing.
+    Nothing,
+}
+
 /// The rows of one transaction.
 pub(super) struct Work {
     pub now: Timestamp,
@@ -64,6 +76,12 @@ pub(super) struct Work {
     pub users: HashMap<UserId, i64>,
     /// Those of them whose account has ended.
     pub departed: HashSet<UserId>,
+    /// Whom the users of `users` let see and do what.
+    pub privacies: HashMap<UserId, Privacy>,
+    /// How those who add stand to those whom they add.
+    pub standings: Standings,
+    /// What the others are told of those who mark; of who is not here, nothing.
+    pub tellings: HashMap<(ConversationId, UserId), Telling>,
     /// Who has a name that stands in a text, and whether they were a member when that was read.
     pub mentionable: HashMap<(ConversationId, String), (UserId, bool)>,
     /// Participants to be saved.
@@ -99,6 +117,9 @@ impl Work {
             owners: HashMap::new(),
             users: HashMap::new(),
             departed: HashSet::new(),
+            privacies: HashMap::new(),
+            standings: HashMap::new(),
+            tellings: HashMap::new(),
             mentionable: HashMap::new(),
             touched: BTreeSet::new(),
             raised: BTreeSet::new(),
@@ -121,6 +142,11 @@ impl Work {
         self.new_places.contains(&place)
     }
 
+    /// Whether the conversation is a request to a user, which they have not taken up.
+    pub fn is_request(&self, conversation: ConversationId, user: UserId) -> bool {
+        self.participants.get(&(conversation, user)).and_then(Option::as_ref).is_some_and(|row| row.request)
+    }
+
     /// What was written to each conversation that an item named.
     pub fn into_written(mut self) -> HashMap<ConversationId, Written> {
         for (id, head) in &self.heads {
@@ -132,6 +158,10 @@ impl Work {
             written.is_private = head.kind == ConversationKind::Private;
         }
         for ((conversation, user), row) in &self.participants {
+            if row.as_ref().is_some_and(|row| row.request) {
+                // The room is not to know them: so each change of theirs meets the row, and can take the request up.
+                continue;
+            }
             if let Some(written) = self.written.get_mut(conversation) {
                 written.roles.push((*user, row.as_ref().and_then(current)));
             }
@@ -202,9 +232,13 @@ impl Work {
                 check(Act::Update)?;
                 self.update(item, name.as_deref(), description.as_deref())
             }
-            Change::Mark { read, delivered, marked_unread } => {
+            Change::Mark { read, delivered, marked_unread, takes_up } => {
                 check(Act::Mark)?;
-                self.mark(item, *read, *delivered, *marked_unread)
+                let done = self.mark(item, *read, *delivered, *marked_unread)?;
+                if *takes_up {
+                    self.take_up(item.conversation, item.actor);
+                }
+                Ok(done)
             }
             Change::Depart => self.depart(item),
             Change::Withdraw { said, reacted } => self.withdraw(item, said, reacted),
@@ -262,6 +296,7 @@ impl Work {
             self.visible(item, original)
                 .map_err(|_| Refusal { field: Some("replyTo".into()), ..refuse(ErrorCode::MessageNotFound) })?;
         }
+        self.take_up(item.conversation, item.actor);
         let head = head(&mut self.heads, item.conversation)?;
         if head.kind == ConversationKind::Private && head.participants < 2 {
             // The other one's account has ended: there is nobody to hear it.
@@ -411,6 +446,10 @@ impl Work {
         if new.iter().any(|user| !self.users.contains_key(user) || self.departed.contains(user)) {
             return Err(Refusal { field: Some("userIds".into()), ..refuse(ErrorCode::UserNotFound) });
         }
+        let unwilling: Vec<UserId> = new.iter().copied().filter(|user| !self.may_add(item.actor, *user)).collect();
+        if !unwilling.is_empty() {
+            return Err(refuse(ErrorCode::UserNotAddable).because_of("userIds", unwilling));
+        }
         let head = head(&mut self.heads, item.conversation)?;
         if head.participants + new.len() as i32 > self.most_participants {
             return Err(refuse(ErrorCode::ConversationFull));
@@ -438,6 +477,21 @@ impl Work {
             self.put(row, "participant.added");
         }
         Ok(Done::Changed)
+    }
+
+    fn may_add(&self, actor: UserId, user: UserId) -> bool {
+        let standing = self.standings.get(&(actor, user));
+        standing.is_some_and(|(relation, privacy)| allows(privacy, Subject::AddedToGroups, *relation))
+    }
+
+    /// What was a request to somebody is a conversation like others from now on.
+    fn take_up(&mut self, conversation: ConversationId, user: UserId) {
+        let row = self.participants.get(&(conversation, user)).and_then(Option::as_ref);
+        let Some(row) = row.filter(|row| row.request).cloned() else { return };
+        let user_rev = self.raise(conversation, user);
+        self.participants.insert((conversation, user), Some(participant::Model { request: false, user_rev, ..row }));
+        self.touched.insert((conversation, user));
+        self.written.entry(conversation).or_default().takers.push(user);
     }
 
     fn leave(&mut self, item: &Item, check: impl Fn(Act) -> Verdict<()>) -> Verdict<Done> {
@@ -531,13 +585,15 @@ impl Work {
             return Ok(Done::Changed);
         }
         let (was_read, was_delivered) = (row.read_seq, row.delivered_seq);
+        // Whom somebody has only asked is not known to have heard of it.
+        let telling = self.tellings.get(&key).copied().filter(|_| !new.request).unwrap_or(Telling::Nothing);
         new.user_rev = self.raise(item.conversation, item.actor);
         let written = self.written.entry(item.conversation).or_default();
         if blocked {
             // One's own devices hear of it, and nobody else.
-        } else if new.read_seq > was_read {
+        } else if new.read_seq > was_read && telling == Telling::Read {
             written.receipts.push(Receipt { user: item.actor, read: true, seq: new.read_seq });
-        } else if new.delivered_seq > was_delivered {
+        } else if new.delivered_seq > was_delivered && telling != Telling::Nothing {
             written.receipts.push(Receipt { user: item.actor, read: false, seq: new.delivered_seq });
         }
         self.participants.insert(key, Some(new));

@@ -69,6 +69,8 @@ pub enum Change {
         delivered: Option<i64>,
         /// Shown as unread.
         marked_unread: Option<bool>,
+        /// The actor takes up what was a request to them.
+        takes_up: bool,
     },
     /// The actor's account has ended: they go, from a private conversation too. No door asks for it.
     Depart,
@@ -200,6 +202,8 @@ pub struct Written {
     pub receipts: Vec<Receipt>,
     /// Users for whom something of their own changed.
     pub users: Vec<UserId>,
+    /// Users who have taken up what was a request to them: who asked may now see of them what their privacy says.
+    pub takers: Vec<UserId>,
 }
 
 /// Where something of a message stands.

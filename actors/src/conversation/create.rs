@@ -1,14 +1,16 @@
 //! Opening a conversation: the one durable change that no room precedes.
 //! Never a second private conversation of a pair, and never two for one `clientId`.
 
+use super::members::{self, Circle};
 use super::read::Which;
 use super::store::{insert_participants, participant_values};
 use super::{Conversations, read};
+use crate::privacy::{Relation, Subject, allows, standings};
 use crate::protocol::command::CreateConversation;
 use crate::protocol::{Error, ErrorCode, Outcome, Refusal, view};
 use crate::retry::transact;
 use crate::sql::{CHUNK, Table, select_in};
-use entities::{Backend, ConversationId, ConversationKind, Role, UserId, block, conversation, participant};
+use entities::{Backend, ConversationId, ConversationKind, Role, UserId, conversation, participant};
 use sea_orm::{ActiveModelTrait, DatabaseTransaction, DbErr, IntoActiveModel};
 use std::collections::BTreeSet;
 
@@ -129,12 +131,7 @@ impl Conversations {
         if user_revs.len() < members.len() {
             return Err(nobody());
         }
-        // Behind their locks: whoever blocks holds them too, so one of the two sees what the other has done.
-        if let Some(other) = others.first().filter(|_| !group)
-            && block::between(user, &[*other]).one(transaction).await?.is_some()
-        {
-            return Err(ErrorCode::ConversationBlocked.into());
-        }
+        let asked = admit(transaction, user, others, group).await?;
         let mut rows = Table::new(14);
         for (at, (member, user_rev)) in user_revs.into_iter().enumerate() {
             let rev = 2 + at as i64;
@@ -151,7 +148,7 @@ impl Conversations {
                 marked_unread: false,
                 rev,
                 user_rev,
-                request: false,
+                request: asked && member != user,
                 joined_at: now,
                 left_at: None,
             }));
@@ -171,8 +168,13 @@ impl Conversations {
     pub(super) async fn view(&self, user: UserId, id: ConversationId) -> Outcome<view::Conversation> {
         let mut found = read::conversations(&self.db, user, Which::One(id)).await?;
         let (mut conversation, _) = found.pop().ok_or(ErrorCode::ConversationNotFound)?;
-        let members = read::participants(&self.db, (id, conversation.kind), None, 100);
-        conversation.participants = Some(members.await?);
+        let circle = Circle {
+            conversation: id,
+            kind: conversation.kind,
+            participants: conversation.participant_count,
+            viewer: user,
+        };
+        conversation.participants = Some(members::page(&self.db, self.clock.now(), circle, None, 100).await?);
         Ok(conversation)
     }
 }
@@ -180,6 +182,40 @@ impl Conversations {
 /// One of those named does not exist, or not any more.
 fn nobody() -> Error {
     Refusal { field: Some("participantIds".into()), ..Refusal::new(ErrorCode::UserNotFound) }.into()
+}
+
+/// Refuses where the others do not let `user` open this with them; tells whether it is only a request to the other one of
+/// a pair. Behind their locks: whoever changes privacy, contacts or blocks holds them too, so one of the two sees what
+/// the other has done.
+async fn admit(
+    transaction: &DatabaseTransaction,
+    user: UserId,
+    others: &BTreeSet<UserId>,
+    group: bool,
+) -> Outcome<bool> {
+    let pairs: Vec<(UserId, UserId)> = others.iter().map(|other| (user, *other)).collect();
+    if pairs.is_empty() {
+        return Ok(false);
+    }
+    let standings = standings(transaction, &pairs).await?;
+    let standing = |other: &UserId| standings.get(&(user, *other));
+    let lets = |other: &UserId, subject| {
+        standing(other).is_some_and(|(relation, privacy)| allows(privacy, subject, *relation))
+    };
+    match others.first() {
+        Some(other) if !group => match standing(other) {
+            Some((Relation::Blocked, _)) => Err(ErrorCode::ConversationBlocked.into()),
+            _ => Ok(!lets(other, Subject::PrivateChats)),
+        },
+        _ => {
+            let unwilling: Vec<UserId> =
+                others.iter().copied().filter(|other| !lets(other, Subject::AddedToGroups)).collect();
+            if unwilling.is_empty() {
+                return Ok(false);
+            }
+            Err(Refusal::new(ErrorCode::UserNotAddable).because_of("participantIds", unwilling).into())
+        }
+    }
 }
 
 /// Raises the counters of users, locked in the order of their ids; those who do not exist, or not any more, are left

@@ -9,6 +9,7 @@ pub mod blocking;
 pub mod change;
 mod create;
 mod departing;
+mod members;
 mod mentions;
 #[cfg(test)]
 mod plans;
@@ -28,6 +29,7 @@ use aws_lc_rs::hmac;
 use change::{Change, Done, NewMessage};
 pub use create::raise_users;
 use entities::{ConversationId, Db, MessageId, Timestamp, UserId, message};
+use members::Circle;
 use read::{Span, Which};
 use sea_orm::{DatabaseTransaction, DbErr};
 use std::sync::Arc;
@@ -247,7 +249,9 @@ impl Conversations {
 
     /// `messages.markRead`.
     pub async fn mark_read(&self, user: UserId, command: MarkRead) -> Outcome<Mine> {
-        self.mark(user, command.conversation_id, Some(command.seq), None, None).await
+        let (read, delivered) = (Some(command.seq), None);
+        self.mark(user, command.conversation_id, Change::Mark { read, delivered, marked_unread: None, takes_up: false })
+            .await
     }
 
     /// `messages.markDelivered`. In a large conversation nothing is kept.
@@ -256,23 +260,20 @@ impl Conversations {
         if member.participant_count > actor::INTIMATE {
             return read::mine_of(&self.db, command.conversation_id, user).await;
         }
-        self.mark(user, command.conversation_id, None, Some(command.seq), None).await
+        let (read, delivered) = (None, Some(command.seq));
+        self.mark(user, command.conversation_id, Change::Mark { read, delivered, marked_unread: None, takes_up: false })
+            .await
     }
 
     /// `conversations.updateMine`.
     pub async fn update_mine(&self, user: UserId, command: UpdateMine) -> Outcome<Mine> {
-        self.mark(user, command.conversation_id, None, None, command.marked_unread).await
+        let UpdateMine { conversation_id, marked_unread, request } = command;
+        let takes_up = request == Some(false);
+        self.mark(user, conversation_id, Change::Mark { read: None, delivered: None, marked_unread, takes_up }).await
     }
 
-    async fn mark(
-        &self,
-        user: UserId,
-        id: ConversationId,
-        read: Option<i64>,
-        delivered: Option<i64>,
-        marked_unread: Option<bool>,
-    ) -> Outcome<Mine> {
-        self.change(id, user, Change::Mark { read, delivered, marked_unread }).await?;
+    async fn mark(&self, user: UserId, id: ConversationId, mark: Change) -> Outcome<Mine> {
+        self.change(id, user, mark).await?;
         read::mine_of(&self.db, id, user).await
     }
 
@@ -293,7 +294,8 @@ impl Conversations {
     pub async fn get_by_user(&self, user: UserId, command: ConversationsByUser) -> Outcome<Page<view::Conversation>> {
         let limit = check::limit(command.limit)?;
         let after = command.cursor.as_deref().map(read_cursor).transpose()?;
-        let mut found = read::conversations(&self.db, user, Which::Page { after, limit: limit + 1 }).await?;
+        let requests = command.requests.unwrap_or(false);
+        let mut found = read::conversations(&self.db, user, Which::Page { after, limit: limit + 1, requests }).await?;
         let more = found.len() as u64 > limit;
         found.truncate(limit as usize);
         let next_cursor = found.last().filter(|_| more).map(|(_, (at, id))| format!("{}.{id}", at.millis()));
@@ -303,10 +305,13 @@ impl Conversations {
     /// `conversations.listParticipants`.
     pub async fn list_participants(&self, user: UserId, command: ListParticipants) -> Outcome<Page<view::Participant>> {
         let limit = check::limit(command.limit)?;
-        let member = read::member(&self.db, command.conversation_id, user).await?;
+        let id = command.conversation_id;
+        let member = read::member(&self.db, id, user).await?;
         let after =
             command.cursor.as_deref().map(|cursor| cursor.parse::<UserId>().map_err(|_| bad_cursor())).transpose()?;
-        let mut items = read::participants(&self.db, (command.conversation_id, member.kind), after, limit + 1).await?;
+        let circle =
+            Circle { conversation: id, kind: member.kind, participants: member.participant_count, viewer: user };
+        let mut items = members::page(&self.db, self.clock.now(), circle, after, limit + 1).await?;
         let more = items.len() as u64 > limit;
         items.truncate(limit as usize);
         let next_cursor = items.last().filter(|_| more).map(|participant| participant.user_id.to_string());

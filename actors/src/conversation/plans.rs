@@ -115,9 +115,21 @@ fn scans(backend: Backend, line: &str) -> bool {
     // By the names and aliases that the statements give them; `k` is the list of what is asked for. Those of a few
     // thousand rows PostgreSQL is right to read as a whole.
     let tables: &[&str] = match backend {
-        Backend::Sqlite => {
-            &["messages", "mentions", "reactions", "participants", "conversations", "users", "n", "p", "c"]
-        }
+        Backend::Sqlite => &[
+            "messages",
+            "mentions",
+            "reactions",
+            "participants",
+            "conversations",
+            "users",
+            "n",
+            "p",
+            "c",
+            "contacts",
+            "blocks",
+            "a",
+            "b",
+        ],
         Backend::Postgres => &["messages", "mentions"],
     };
     match backend {
@@ -161,6 +173,12 @@ async fn every_read_finds_its_rows_by_an_index(db: &Db) {
     assert_eq!(heads[&(user, tea)].0.unread, 10);
     read::ended(&recorder, pairs()).await.unwrap();
     crate::presence::acquaintance::left_since(&recorder, Timestamp::from_millis(1)).await.unwrap();
+    let pairs: Vec<(UserId, UserId)> = (1..40).map(|other| (user, UserId::from_uuid(id(3, other)))).collect();
+    assert!(!crate::presence::acquaintance::acquainted_pairs(&recorder, &pairs).await.unwrap().is_empty());
+    assert_eq!(crate::privacy::standings(&recorder, &pairs).await.unwrap().len(), pairs.len());
+    assert_eq!(crate::privacy::people(&recorder, user, &[user]).await.unwrap().len(), 1);
+    let changed = entities::user::audience_changed_since(Timestamp::from_millis(1)).all(&recorder).await.unwrap();
+    assert!(changed.is_empty());
     let own = read::user_items(&recorder, &[(user, 0)], Some(51)).await.unwrap();
     assert!(!own[&user].1.is_empty());
     let message = MessageId::from_uuid(id(2, 1010));

@@ -11,8 +11,7 @@ use entities::{
     participant, user,
 };
 use sea_orm::{
-    ActiveEnum, ColumnTrait, ConnectionTrait, DbErr, FromQueryResult, QueryFilter, QueryOrder, QueryResult,
-    QuerySelect, Value,
+    ActiveEnum, ConnectionTrait, DbErr, FromQueryResult, QueryFilter, QueryOrder, QueryResult, QuerySelect, Value,
 };
 use std::collections::HashMap;
 
@@ -42,6 +41,8 @@ pub struct Member {
     pub visible_from_seq: i64,
     /// Whether one of a pair blocks the other.
     pub blocked: bool,
+    /// It is a request to them, which they have not taken up.
+    pub request: bool,
 }
 
 /// The member's place, if they are one now.
@@ -52,7 +53,7 @@ pub async fn membership(
 ) -> Result<Option<Member>, DbErr> {
     let backend = Backend::of(connection);
     let sql = format!(
-        "SELECT c.kind, c.last_seq, c.last_rev, c.participant_count, p.role, p.visible_from_seq, c.blocked \
+        "SELECT c.kind, c.last_seq, c.last_rev, c.participant_count, p.role, p.visible_from_seq, c.blocked, p.request \
          FROM participants AS p JOIN conversations AS c ON c.id = p.conversation_id \
          WHERE p.conversation_id = {} AND p.user_id = {} AND p.until_rev IS NULL",
         parameter(backend, 1, "uuid"),
@@ -68,6 +69,7 @@ pub async fn membership(
             role: Role::try_from_value(&row.try_get_by_index::<String>(4)?)?,
             visible_from_seq: row.try_get_by_index(5)?,
             blocked: row.try_get_by_index(6)?,
+            request: row.try_get_by_index(7)?,
         })
     })
     .transpose()
@@ -322,7 +324,7 @@ fn mine_columns() -> String {
          (SELECT count(*) FROM (SELECT 1 FROM messages AS m WHERE m.conversation_id = p.conversation_id AND m.seq > {from} \
           AND m.sender_id <> p.user_id AND m.deleted_at IS NULL AND m.kind = 'text' LIMIT {UNREAD_CAP}) AS u), \
          (SELECT count(*) FROM (SELECT 1 FROM mentions AS n WHERE n.user_id = p.user_id AND n.conversation_id = p.conversation_id \
-          AND n.seq > {from} LIMIT {UNREAD_CAP}) AS o)"
+          AND n.seq > {from} LIMIT {UNREAD_CAP}) AS o), p.request"
     )
 }
 
@@ -335,6 +337,7 @@ fn mine(row: &QueryResult, at: usize) -> Result<Mine, DbErr> {
         marked_unread: row.try_get_by_index(at + 3)?,
         unread: row.try_get_by_index::<i64>(at + 4)? as u32,
         mentions: row.try_get_by_index::<i64>(at + 5)? as u32,
+        request: row.try_get_by_index(at + 6)?,
     })
 }
 
@@ -363,6 +366,8 @@ pub enum Which {
         after: Option<After>,
         /// At most so many.
         limit: u64,
+        /// Requests, instead of what they have.
+        requests: bool,
     },
     /// This one.
     One(ConversationId),
@@ -379,12 +384,12 @@ pub async fn conversations(db: &Db, user: UserId, which: Which) -> Result<Vec<(v
             values.push(id.into());
             format!("AND c.id = {}", p(2, "uuid"))
         }
-        Which::Page { after, limit } => {
-            let mut bounds = String::new();
+        Which::Page { after, limit, requests } => {
+            let mut bounds = (if requests { "AND p.request " } else { "AND NOT p.request " }).to_owned();
             if let Some((at, id)) = after {
                 values.push(at.into());
                 values.push(id.into());
-                bounds = format!("AND (c.last_message_at, c.id) < ({}, {}) ", p(2, "bigint"), p(3, "uuid"));
+                bounds += &format!("AND (c.last_message_at, c.id) < ({}, {}) ", p(2, "bigint"), p(3, "uuid"));
             }
             values.push((limit as i64).into());
             bounds + &format!("ORDER BY c.last_message_at DESC, c.id DESC LIMIT {}", p(values.len(), "bigint"))
@@ -451,25 +456,6 @@ async fn last_messages(db: &Db, places: Table) -> Result<HashMap<ConversationId,
     let rows = rows.iter().map(|row| message::Model::from_query_result(row, "")).collect::<Result<Vec<_>, _>>()?;
     let conversations: Vec<ConversationId> = rows.iter().map(|row| row.conversation_id).collect();
     Ok(conversations.into_iter().zip(message_views(db.read(), rows, false).await?).collect())
-}
-
-/// Current members by user id, after one, at most `limit`. Of a pair both, also one whose account has ended: that is
-/// whom the other one talked with.
-pub async fn participants(
-    db: &Db,
-    (conversation, kind): (ConversationId, ConversationKind),
-    after: Option<UserId>,
-    limit: u64,
-) -> Result<Vec<view::Participant>, DbErr> {
-    let query = match kind {
-        ConversationKind::Private => participant::in_conversation(conversation),
-        ConversationKind::Group => participant::current_in(conversation),
-    };
-    let mut query = query.order_by_asc(participant::COLUMN.user_id).limit(limit);
-    if let Some(user) = after {
-        query = query.filter(participant::Column::UserId.gt(user));
-    }
-    Ok(query.all(db.read()).await?.iter().map(view::Participant::from_row).collect())
 }
 
 /// What is private to each of these users and changed after their `userRev`, in `userRev` order, and
@@ -608,6 +594,7 @@ pub async fn heads(
             delivered_seq: mine.delivered_seq,
             unread,
             mentions,
+            request: mine.request,
         };
         Ok(((user, conversation_id), (head, row.try_get_by_index(4)?)))
     };

@@ -7,6 +7,7 @@
 //! memory. *Save* writes sets. Membership is read after the lock, in a statement of its own: checked
 //! inside the locking statement, a send is accepted after the sender's removal has committed.
 
+mod audience;
 mod departing;
 
 use super::apply::{Head, Stored, Work};
@@ -64,6 +65,8 @@ async fn write(
     departing::load_heirs(connection, &mut work, &present).await?;
     load_mentionable(connection, &mut work, &present).await?;
     lock_users(connection, &mut work, &present).await?;
+    audience::load_standings(connection, &mut work, &present).await?;
+    audience::load_tellings(connection, &mut work, &present).await?;
 
     let mut committed = Committed::default();
     for (at, item) in items.iter().enumerate() {
@@ -273,6 +276,9 @@ async fn lock_users(connection: &DatabaseTransaction, work: &mut Work, items: &[
             Change::Mark { .. } | Change::Leave => {
                 wanted.insert(item.actor);
             }
+            Change::Send(_) if work.is_request(item.conversation, item.actor) => {
+                wanted.insert(item.actor);
+            }
             Change::Add { users } => wanted.extend(users),
             Change::Remove { user } | Change::SetRole { user, .. } => {
                 wanted.insert(*user);
@@ -289,7 +295,7 @@ async fn lock_users(connection: &DatabaseTransaction, work: &mut Work, items: &[
     let lock = if Backend::of(connection) == Backend::Postgres { " ORDER BY id FOR NO KEY UPDATE" } else { "" };
     let wanted: Vec<UserId> = wanted.into_iter().collect();
     let rows = select_in(connection, &wanted, "uuid", |list| {
-        format!("SELECT id, user_rev, left_at FROM users WHERE id IN ({list}){lock}")
+        format!("SELECT id, user_rev, left_at, privacy FROM users WHERE id IN ({list}){lock}")
     })
     .await?;
     for row in rows {
@@ -298,6 +304,7 @@ async fn lock_users(connection: &DatabaseTransaction, work: &mut Work, items: &[
         if row.try_get_by_index::<Option<Timestamp>>(2)?.is_some() {
             work.departed.insert(user);
         }
+        work.privacies.insert(user, row.try_get_by_index(3)?);
     }
     Ok(())
 }

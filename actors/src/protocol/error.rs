@@ -1,6 +1,7 @@
 //! Refusals, which a client can act on, and faults, which say nothing outside.
 //! Never decides anything: whoever refuses names the code.
 
+use entities::UserId;
 use serde::Serialize;
 use std::borrow::Cow;
 use std::time::Duration;
@@ -65,6 +66,8 @@ pub struct Refusal {
     pub field: Option<Cow<'static, str>>,
     /// When trying again makes sense.
     pub retry_after: Option<Duration>,
+    /// The users because of whom it is refused, where the request names several.
+    pub user_ids: Vec<UserId>,
 }
 
 impl std::fmt::Display for Refusal {
@@ -76,7 +79,7 @@ impl std::fmt::Display for Refusal {
 impl Refusal {
     /// A refusal with the code's own sentence.
     pub fn new(code: ErrorCode) -> Refusal {
-        Refusal { code, message: Cow::Borrowed(code.sentence()), field: None, retry_after: None }
+        Refusal { code, message: Cow::Borrowed(code.sentence()), field: None, retry_after: None, user_ids: Vec::new() }
     }
 
     /// `request.invalid` for one field.
@@ -86,12 +89,19 @@ impl Refusal {
             message: message.into(),
             field: Some(field.into()),
             retry_after: None,
+            user_ids: Vec::new(),
         }
     }
 
     /// The same refusal with another sentence.
     pub fn saying(mut self, message: impl Into<Cow<'static, str>>) -> Refusal {
         self.message = message.into();
+        self
+    }
+
+    /// The same refusal, of a field that names several users, because of these.
+    pub fn because_of(mut self, field: &'static str, users: Vec<UserId>) -> Refusal {
+        (self.field, self.user_ids) = (Some(field.into()), users);
         self
     }
 
@@ -119,6 +129,9 @@ pub struct Body<'a> {
     /// The input field that is wrong.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub field: Option<&'a str>,
+    /// The users because of whom it is refused, where the request names several.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub user_ids: &'a [UserId],
     /// Names this request in the node's log.
     pub request_id: &'a str,
 }
@@ -135,12 +148,12 @@ impl Error {
     /// The error as clients see it.
     pub fn body<'a>(&'a self, request_id: &'a str) -> Body<'a> {
         let code = self.code();
-        let (message, field, retry_after) = match self {
-            Error::Refused(r) => (r.message.as_ref(), r.field.as_deref(), r.retry_after),
-            Error::Fault(_) => (code.sentence(), None, None),
+        let (message, field, retry_after, user_ids) = match self {
+            Error::Refused(r) => (r.message.as_ref(), r.field.as_deref(), r.retry_after, &r.user_ids[..]),
+            Error::Fault(_) => (code.sentence(), None, None, &[][..]),
         };
         let retry_after_ms = retry_after.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX));
-        Body { code: code.as_str(), message, retryable: code.retryable(), retry_after_ms, field, request_id }
+        Body { code: code.as_str(), message, retryable: code.retryable(), retry_after_ms, field, user_ids, request_id }
     }
 }
 
@@ -233,6 +246,8 @@ codes! {
     AuthRefreshReused = "auth.refresh_reused", 401, "The refresh token was used before; the session was ended. Sign in again.";
     /// No such user, or none that the caller may see.
     UserNotFound = "user.not_found", 404, "There is no such user.";
+    /// Somebody does not let the caller add them to a group.
+    UserNotAddable = "user.not_addable", 403, "Not all of these people let you add them to a group.";
     /// Somebody else has this name.
     UserUsernameTaken = "user.username_taken", 409, "The username is taken.";
     /// Whoever is named is not in the caller's address book.

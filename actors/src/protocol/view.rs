@@ -257,6 +257,15 @@ pub struct Participant {
     /// Present on a tombstone: they are no member any more.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub removed: bool,
+    /// The member, as their privacy lets the caller see them; in lists, never in events.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<Box<User>>,
+    /// Everything up to this has been read, as far as the member lets the caller know; in lists, up to 100 members.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub read_seq: Option<i64>,
+    /// Everything up to this has arrived; in lists, up to 100 members.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub delivered_seq: Option<i64>,
 }
 
 impl Participant {
@@ -268,6 +277,9 @@ impl Participant {
             rev: row.rev,
             joined_at: row.joined_at,
             removed: row.until_rev.is_some(),
+            user: None,
+            read_seq: None,
+            delivered_seq: None,
         }
     }
 }
@@ -288,6 +300,9 @@ pub struct Mine {
     pub mentions: u32,
     /// Shown as unread although it was read.
     pub marked_unread: bool,
+    /// Present on a private conversation that another has opened and that waits to be taken up.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub request: bool,
 }
 
 /// A conversation, as one of its members sees it.
@@ -554,6 +569,9 @@ pub struct Head {
     pub unread: u32,
     /// Mentions not read, counted up to 1,000.
     pub mentions: u32,
+    /// Present on a private conversation that another has opened and that waits to be taken up.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub request: bool,
 }
 
 /// A conversation that is no longer the user's.

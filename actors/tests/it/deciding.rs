@@ -31,7 +31,7 @@ on_both! {
                     item(one, bob, react(first, ["👍", "👎", "🎉"][round % 3])),
                     item(one, bob, if round % 2 == 0 { add(&[eve]) } else { remove(eve) }),
                     item(one, ann, if round % 2 == 0 { add(&[eve]) } else { remove(eve) }),
-                    item(two, ann, Change::Mark { read: Some(round as i64), delivered: None, marked_unread: None }),
+                    item(two, ann, mark(round as i64)),
                     item(one, ann, Change::Update { name: Some(format!("name {round}")), description: None }),
                     item(one, eve, send("now and then a member")),
                     item(one, ann, delete(MessageId::from_uuid(uuid::Uuid::nil()))),
@@ -380,7 +380,7 @@ on_both! {
         for text in ["one", "two", "three", "four"] {
             rows.says(tea, ann, text).await;
         }
-        let marks = |read: Option<i64>, delivered: Option<i64>| Change::Mark { read, delivered, marked_unread: None };
+        let marks = |read: Option<i64>, delivered: Option<i64>| Change::Mark { read, delivered, marked_unread: None, takes_up: false };
         let held = async || {
             let row = rows.member(tea, bob).await;
             (row.read_seq, row.delivered_seq, row.marked_unread)
@@ -395,7 +395,7 @@ on_both! {
         assert_eq!(held().await, (3, 3, false));
         rows.one(tea, bob, marks(Some(99), None)).await.unwrap();
         assert_eq!(held().await, (4, 4, false), "nobody has read what was not yet said");
-        let flag = |on| Change::Mark { read: None, delivered: None, marked_unread: Some(on) };
+        let flag = |on| Change::Mark { read: None, delivered: None, marked_unread: Some(on), takes_up: false };
         rows.one(tea, bob, flag(true)).await.unwrap();
         assert_eq!(held().await, (4, 4, true));
         rows.one(tea, bob, marks(None, Some(4))).await.unwrap();

@@ -3,7 +3,7 @@
 
 use super::Command;
 use crate::protocol::check;
-use crate::protocol::error::Outcome;
+use crate::protocol::error::{Outcome, Refusal};
 use crate::protocol::view;
 use entities::{ConversationId, Role, UserId};
 use serde::{Deserialize, Serialize};
@@ -49,11 +49,13 @@ pub struct GetConversation {
 }
 command!(GetConversation = "conversations.get" -> view::Conversation);
 
-/// The caller's conversations, latest message first.
+/// The caller's conversations, latest message first: those that they have, or those that wait to be taken up.
 #[derive(Debug, Deserialize, ToSchema, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub struct ConversationsByUser {
+    /// Whether to list requests instead: private conversations that others have opened, whose privacy made them wait.
+    pub requests: Option<bool>,
     /// From the page before.
     pub cursor: Option<String>,
     /// 1 to 100, 50 unless said.
@@ -154,5 +156,10 @@ pub struct UpdateMine {
     pub conversation_id: ConversationId,
     /// Shown as unread although it was read; a later `markRead` takes it away.
     pub marked_unread: Option<bool>,
+    /// `false` takes up a request. Saying something does so too.
+    pub request: Option<bool>,
 }
-command!(UpdateMine = "conversations.updateMine" -> view::Mine);
+command!(UpdateMine = "conversations.updateMine" -> view::Mine; |c| match c.request {
+    Some(true) => Err(Refusal::invalid("request", "can only be taken up, by false").into()),
+    _ => Ok(()),
+});

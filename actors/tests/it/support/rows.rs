@@ -99,7 +99,7 @@ pub fn remove(user: UserId) -> Change {
 
 /// Read up to here.
 pub fn mark(seq: i64) -> Change {
-    Change::Mark { read: Some(seq), delivered: None, marked_unread: None }
+    Change::Mark { read: Some(seq), delivered: None, marked_unread: None, takes_up: false }
 }
 
 /// An item of somebody of whom the room knows nothing.
