@@ -317,6 +317,16 @@ impl Beside {
         });
     }
 
+    /// The same for a task that is made on the thread, and never leaves it.
+    fn spawn_there<F: Future<Output = ()> + 'static>(&self, task: impl FnOnce() -> F + Send + 'static) {
+        let ended = self.ended.clone();
+        self.thread.spawn_fn(move || {
+            actix_web::rt::spawn(async move {
+                let _ = ended.run_until_cancelled_owned(task()).await;
+            });
+        });
+    }
+
     fn end(&self) {
         self.ended.cancel();
     }
@@ -365,5 +375,7 @@ fn keep_up(app: &App, limits: &Arc<actors::limits::Limits>, beside: &Beside, req
     beside.spawn(keep_tidy(app.db.clone(), app.clock.clone(), limits.clone()));
     let auth = app.auth.clone();
     beside.spawn(async move { auth.keep().await });
+    let (contacts, entries) = (app.contacts.clone(), app.entries.clone());
+    beside.spawn_there(move || async move { contacts.welcome(&entries).await });
     beside.spawn(keep_watch(app.db.clone(), app.clock.clone()));
 }

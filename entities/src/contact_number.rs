@@ -31,9 +31,14 @@ pub fn of_owner(owner: UserId) -> Select<Entity> {
     Entity::find().filter(COLUMN.owner_id.eq(owner))
 }
 
-/// The numbers that an owner asked for first at this moment or later.
-pub fn asked_since(owner: UserId, since: Timestamp) -> Select<Entity> {
-    of_owner(owner).filter(COLUMN.first_at.gte(since))
+/// The numbers that stand in an owner's address book.
+pub fn listed_by(owner: UserId) -> Select<Entity> {
+    of_owner(owner).filter(COLUMN.listed.eq(true))
+}
+
+/// The numbers that an owner asked for first after this moment.
+pub fn asked_after(owner: UserId, moment: Timestamp) -> Select<Entity> {
+    of_owner(owner).filter(COLUMN.first_at.gt(moment))
 }
 
 /// Whoever has this number in their address book.

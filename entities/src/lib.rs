@@ -2,6 +2,7 @@
 //!
 //! Never here: rules, transactions, the clock, randomness, or anything that a client sees.
 
+pub mod arrival;
 pub mod audit_event;
 pub mod backup_code;
 pub mod block;

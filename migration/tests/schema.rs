@@ -251,6 +251,7 @@ async fn what_people_keep_is_kept(db: &Db) -> Outcome {
             first_at: at(1),
         }
     );
+    keeps!(db, arrival, arrival::Model { user_id: user(3), since: at(1), told: Some(user(1)) });
     keeps!(
         db,
         block,

@@ -160,7 +160,9 @@ impl Run for SendOtp {
 impl Run for VerifyOtp {
     async fn run(self, app: &App, caller: &Caller) -> Outcome<view::SignedIn> {
         let origin = Origin::of(caller, self.device.clone());
-        app.auth.sign_in(self, origin).await
+        let signed_in = app.auth.sign_in(self, origin).await?;
+        app.contacts.look_for_arrivals();
+        Ok(signed_in)
     }
 }
 

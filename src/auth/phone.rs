@@ -1,14 +1,21 @@
 //! Phone numbers in their one normal form: E.164, with the `+`.
 //! Never whether somebody has one.
 
-use phonenumber::Mode;
+use phonenumber::{Mode, country};
+
+/// No number is written longer, whatever stands between its digits.
+const LONGEST: usize = 64;
+
+/// Digits, and what people put between them.
+fn is_written(c: char) -> bool {
+    c.is_ascii_digit() || matches!(c, ' ' | '-' | '.' | '(' | ')' | '/')
+}
 
 /// The number that this text writes in international form; `None` if no such number can exist.
 pub fn normal_form(text: &str) -> Option<String> {
     let text = text.trim();
-    let written = |c: char| c.is_ascii_digit() || matches!(c, ' ' | '-' | '.' | '(' | ')' | '/');
     // Digits and what people put between them; the parser would read extensions and letters into the rest.
-    if !text.strip_prefix('+')?.chars().all(written) {
+    if text.len() > LONGEST || !text.strip_prefix('+')?.chars().all(is_written) {
         return None;
     }
     let number = phonenumber::parse(None, text).ok().filter(phonenumber::is_valid)?;
@@ -19,6 +26,40 @@ pub fn normal_form(text: &str) -> Option<String> {
 pub fn country(normal: &str) -> Option<String> {
     let number = phonenumber::parse(None, normal).ok()?;
     Some(number.country().id()?.as_ref().to_owned())
+}
+
+/// The country of this name, ISO 3166-1 alpha-2.
+pub fn region(name: &str) -> Option<country::Id> {
+    name.to_ascii_uppercase().parse().ok()
+}
+
+/// The number as an address book writes it: in international form, or as it is dialled in a region.
+pub fn from_address_book(text: &str, region: Option<country::Id>) -> Option<String> {
+    // Devices put what nobody sees around and into numbers: marks of direction, spaces that do not break.
+    let is_dash = |c: char| matches!(c, '\u{2010}'..='\u{2015}' | '\u{2212}');
+    let is_unseen =
+        |c: char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+    let seen = text.chars().filter(|c| !is_unseen(*c)).take(LONGEST + 1);
+    let plain = |c: char| match c {
+        c if is_dash(c) => '-',
+        c if c.is_whitespace() => ' ',
+        c => c,
+    };
+    let plain: String = seen.map(plain).collect();
+    let text = plain.trim();
+    if text.starts_with('+') || plain.len() > LONGEST {
+        return normal_form(text);
+    }
+    let region = region?;
+    if !text.chars().all(is_written) {
+        return None;
+    }
+    // What most of the world dials before a country; the parser would read what follows as a number of the region.
+    if let Some(abroad) = text.strip_prefix("00") {
+        return normal_form(&format!("+{abroad}"));
+    }
+    let number = phonenumber::parse(Some(region), text).ok().filter(phonenumber::is_valid)?;
+    Some(number.format().mode(Mode::E164).to_string())
 }
 
 #[cfg(test)]
@@ -78,5 +119,26 @@ mod tests {
         ] {
             assert_eq!(normal_form(text).as_deref(), normal, "{text}");
         }
+    }
+
+    #[test]
+    fn an_address_book_writes_numbers_as_they_are_dialled() {
+        for (text, region_name, normal) in [
+            ("0151 12345678", "DE", Some("+4915112345678")),
+            ("\u{202a}+49\u{a0}151\u{2011}12345678\u{202c}", "US", Some("+4915112345678")),
+            ("(202) 555-0143", "us", Some("+12025550143")),
+            ("1 202 555 0143", "US", Some("+12025550143")),
+            ("0039 06 698 1234", "DE", Some("+39066981234")),
+            ("06 698 1234", "IT", Some("+39066981234")),
+            ("+39 06 698 1234", "DE", Some("+39066981234")),
+            ("110", "DE", None),
+            ("0151 12345678 ext 5", "DE", None),
+            ("", "DE", None),
+        ] {
+            assert_eq!(from_address_book(text, region(region_name)).as_deref(), normal, "{text} in {region_name}");
+        }
+        assert_eq!(from_address_book("0151 12345678", None), None);
+        assert_eq!(from_address_book(&"1".repeat(100_000), region("US")), None);
+        assert_eq!((region("XX"), region("D")), (None, None));
     }
 }

@@ -5,6 +5,7 @@ use super::challenges::{self, Purpose};
 use super::contact::Contact;
 use super::sessions::Origin;
 use super::{Auth, audit, sessions};
+use crate::users::contacts::joined;
 use actors::protocol::command::{OtpPurpose, VerifyOtp};
 use actors::protocol::{ErrorCode, Fault, Outcome, view};
 use actors::retry::transact;
@@ -141,6 +142,9 @@ impl Auth {
         let row = user::by_phone(phone).one(transaction).await?;
         let row = row.ok_or_else(|| Fault::new("a user that was just made is not there"))?;
         let is_new = row.id == id;
+        if is_new {
+            joined(transaction, &*self.clock, id).await?;
+        }
         Ok((row, is_new))
     }
 }

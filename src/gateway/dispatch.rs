@@ -149,6 +149,7 @@ pub const COMMANDS: &[Served] = &[
     Served::of::<RemoveContact>(),
     Served::of::<RenameContact>(),
     Served::of::<GetContacts>(),
+    Served::of::<SyncContacts>(),
     Served::of::<Block>(),
     Served::of::<Unblock>(),
     Served::of::<ListBlocked>(),

@@ -64,7 +64,9 @@ const REFUSALS: &[(&str, &[ErrorCode])] = {
         ("auth.listEvents", &[AuthForbidden]),
         ("users.getProfile", &[UserNotFound]),
         ("users.updateProfile", &[UserNotFound, UserUsernameTaken, AuthForbidden]),
+        ("users.search", &[ContactsBudget]),
         ("users.addContact", &[UserNotFound, ContactsFull, ContactsBudget]),
+        ("users.syncContacts", &[ContactsFull, ContactsBudget]),
         ("users.renameContact", &[ContactNotFound]),
         ("users.block", &[UserNotFound, RequestInvalid, ContactsFull]),
         (

@@ -43,7 +43,12 @@ impl Run for UpdateProfile {
 
 impl Run for SearchUsers {
     async fn run(self, app: &App, caller: &Caller) -> Outcome<view::Page<view::User>> {
-        search::search(&app.db, &*app.clock, caller.user()?, &self).await
+        let viewer = caller.user()?;
+        if search::is_number(&self.q) {
+            let found = app.contacts.find(viewer, "q", &self.q).await?;
+            return search::only(&app.db, &*app.clock, viewer, found).await;
+        }
+        search::search(&app.db, &*app.clock, viewer, &self).await
     }
 }
 

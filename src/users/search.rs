@@ -1,5 +1,5 @@
 //! Finding people by how their username or their name begins.
-//! Never by phone number.
+//! Never by phone number: that draws on the budget of `contacts`.
 
 use actors::clock::Clock;
 use actors::privacy::Relations;
@@ -54,6 +54,30 @@ pub async fn search(
     let items = rows.into_iter().map(|row| (relations.to(row.id), row));
     let items = items.map(|(relation, row)| view::User::from_row(row, relation, now)).collect();
     Ok(view::Page { items, next_cursor })
+}
+
+/// Whether somebody is looked for by their phone number: no name begins with a plus.
+pub fn is_number(q: &str) -> bool {
+    q.trim_start().starts_with('+')
+}
+
+/// The page of one who was found, or of nobody.
+///
+/// # Errors
+/// A fault of the database.
+pub async fn only(
+    db: &Db,
+    clock: &dyn Clock,
+    viewer: UserId,
+    found: Option<user::Model>,
+) -> Outcome<view::Page<view::User>> {
+    let whom: Vec<UserId> = found.iter().map(|row| row.id).collect();
+    let relations = Relations::of(db.read(), viewer, &whom).await?;
+    let seen = found.map(|row| {
+        let relation = relations.to(row.id);
+        view::User::from_row(row, relation, clock.now())
+    });
+    Ok(view::Page { items: seen.into_iter().collect(), next_cursor: None })
 }
 
 /// The rows of a page, and how many of them were found by their username.

@@ -19,7 +19,224 @@ fn who(listed: &[Value]) -> Vec<&str> {
     names
 }
 
+/// The number that whoever arrives next will have.
+fn next_number(last: &Person) -> String {
+    format!("+{}", last.phone[1..].parse::<u64>().unwrap() + 1)
+}
+
+async fn syncs(door: &impl Speaks, mode: &str, numbers: &[(&str, &str)]) -> Value {
+    let contacts: Vec<Value> =
+        numbers.iter().map(|(number, name)| json!({ "phoneNumber": number, "name": name })).collect();
+    door.calls("users.syncContacts", json!({ "contacts": contacts, "mode": mode })).await.ok_with(200)
+}
+
+/// What a sync has found: where in the list, whom, and what they are called.
+fn matched(reply: &Value) -> Vec<(i64, &str, &str)> {
+    let items = reply["matched"].as_array().unwrap().iter();
+    items
+        .map(|item| {
+            let text = |field: &str| item[field].as_str().unwrap_or_default();
+            (item["index"].as_i64().unwrap(), text("userId"), text("name"))
+        })
+        .collect()
+}
+
+async fn sets_privacy(stage: &Stage, whom: &Person, subject: &str, audience: &str) {
+    let db = entities::Db::open(&entities::Options::new(stage.database_url())).await.unwrap();
+    use sea_orm::ConnectionTrait;
+    let privacy = json!({ subject: audience });
+    let id = match db.backend() {
+        entities::Backend::Sqlite => format!("x'{}'", whom.id.uuid().simple()),
+        entities::Backend::Postgres => format!("'{}'", whom.id),
+    };
+    let sql = format!("UPDATE users SET privacy = '{privacy}' WHERE id = {id}");
+    db.write().execute_unprepared(&sql).await.unwrap();
+    db.close().await.unwrap();
+}
+
 stories! {
+    async fn people_are_found_by_the_numbers_that_one_knows(stage: Stage) {
+        let node = Node::start(&stage).await;
+        let [ann, bob, cid, dan] = node.people(["ann", "bob", "cid", "dan"]).await;
+        let (bobs, cids) = (bob.id.to_string(), cid.id.to_string());
+        let ids = |reply: &Value| matched(reply).into_iter().map(|(_, id, _)| id.to_owned()).collect::<Vec<_>>();
+        ann.befriends(&dan).await.ok();
+        for door in ann.doors().await {
+            let known = [(&*bob.phone, "Uncle Bob"), ("110", "police"), ("+4915199999999", "eve"), (&*bob.phone, "again")];
+            let reply = syncs(&door, "replace", &known).await;
+            assert_eq!(matched(&reply), [(0, &*bobs, "Uncle Bob")]);
+            assert_eq!((&reply["unmatched"], &reply["invalid"]), (&json!(1), &json!([1])));
+            assert_eq!(who(&book(&door, "all").await), ["bob", "dan"]);
+            // The same once more is nothing new.
+            let rev = ann.own_changes(0).await.ok()["nextUserRev"].clone();
+            assert_eq!(syncs(&door, "replace", &known).await, reply);
+            assert_eq!(ann.own_changes(0).await.ok()["nextUserRev"], rev);
+
+            assert_eq!(ids(&syncs(&door, "merge", &[(&cid.phone, "")]).await), [&*cids]);
+            assert_eq!(who(&book(&door, "all").await), ["bob", "cid", "dan"]);
+            // Whom a list does not hold any more goes out; who was added by hand stays.
+            let reply = syncs(&door, "replace", &[(&cid.phone, "C.")]).await;
+            assert_eq!(matched(&reply), [(0, &*cids, "C.")]);
+            assert_eq!(who(&book(&door, "all").await), ["cid", "dan"]);
+            // Whoever was named by hand is there by hand.
+            door.calls("users.renameContact", json!({ "userId": cid.id, "name": "Cid" })).await.ok();
+            let left = syncs(&door, "replace", &[]).await["budgetLeft"].clone();
+            assert_eq!(who(&book(&door, "all").await), ["cid", "dan"]);
+            door.calls("users.removeContact", json!({ "userId": cid.id })).await.ok();
+            assert_eq!(left, 5_000 - 3);
+        }
+        let national = json!({ "contacts": [{ "phoneNumber": bob.phone.replace("+49", "0") }], "region": "DE" });
+        let reply = ann.calls("users.syncContacts", national.clone()).await.ok();
+        assert_eq!(ids(&reply), [&*bobs]);
+        for (data, field) in [
+            (json!({ "contacts": [], "region": "XX" }), "region"),
+            (json!({ "contacts": [], "region": "Germany" }), "region"),
+            (json!({ "contacts": [], "mode": "more" }), "mode"),
+            (json!({ "contacts": vec![json!({ "phoneNumber": "" }); 2_001] }), "contacts"),
+            (json!({ "contacts": [{ "name": "x" }] }), "contacts[0].phoneNumber"),
+        ] {
+            ann.calls("users.syncContacts", data).await.is_refused_for(ErrorCode::RequestInvalid, field);
+        }
+    }
+
+    async fn who_is_not_to_be_found_looks_like_nobody(stage: Stage) {
+        let node = Node::start(&stage).await;
+        let [ann, bob] = node.people(["ann", "bob"]).await;
+        let nobody = "+4915199999999";
+        sets_privacy(&stage, &bob, "foundByNumber", "nobody").await;
+        let answers = async |number: &str| {
+            let synced = syncs(&ann, "merge", &[(number, "x")]).await;
+            let added = ann.calls("users.addContact", json!({ "phoneNumber": number })).await;
+            let found = ann.calls("users.search", json!({ "q": number })).await.ok();
+            let added = added.is_refused_for(ErrorCode::UserNotFound, "phoneNumber")["code"].clone();
+            (synced["matched"].clone(), synced["unmatched"].clone(), added, found)
+        };
+        assert_eq!(answers(&bob.phone).await, answers(nobody).await);
+        assert!(book(&ann, "all").await.is_empty());
+        // Those in his own address book find him.
+        sets_privacy(&stage, &bob, "foundByNumber", "contacts").await;
+        assert_eq!(matched(&syncs(&ann, "merge", &[(&bob.phone, "x")]).await), []);
+        bob.befriends(&ann).await.ok();
+        assert_eq!(matched(&syncs(&ann, "merge", &[(&bob.phone, "x")]).await).len(), 1);
+        let found = ann.calls("users.search", json!({ "q": bob.phone })).await.ok();
+        assert_eq!(found["items"][0]["id"], json!(bob.id));
+        // Who was found stays, whatever becomes of the setting and of the list: neither tells of the other.
+        sets_privacy(&stage, &bob, "foundByNumber", "nobody").await;
+        for list in [&[(&*bob.phone, "x")][..], &[]] {
+            assert_eq!(matched(&syncs(&ann, "replace", list).await), []);
+            assert_eq!(who(&book(&ann, "all").await), ["bob"]);
+        }
+        sets_privacy(&stage, &bob, "foundByNumber", "everyone").await;
+        syncs(&ann, "replace", &[]).await;
+        assert!(book(&ann, "all").await.is_empty());
+        // Neither finds the other while one of them blocks.
+        ann.blocks(&bob).await.ok();
+        assert_eq!(matched(&syncs(&ann, "merge", &[(&bob.phone, "x")]).await), []);
+        assert_eq!(matched(&syncs(&bob, "merge", &[(&ann.phone, "x")]).await), []);
+    }
+
+    async fn both_are_told_when_somebody_joins_whose_number_was_known(stage: Stage) {
+        let fleet = Fleet::start(&stage, 2).await;
+        let [ann, bob, cid] = fleet[0].people(["ann", "bob", "cid"]).await;
+        let number = next_number(&cid);
+        let (anns, bobs) = (ann.connects().await, bob.connects().await);
+        for person in [&ann, &bob, &cid] {
+            assert_eq!(matched(&syncs(person, "merge", &[(&number, "Dan the man")]).await), []);
+        }
+        sets_privacy(&stage, &bob, "foundByNumber", "nobody").await;
+        syncs(&cid, "replace", &[]).await;
+        let dan = Person::arrives(&fleet[1], "dan").await;
+        assert_eq!(dan.phone, number);
+        for socket in [&anns, &bobs] {
+            let told = socket.hears("contact.updated").await;
+            let (who, name) = (&told["data"]["userId"], &told["data"]["name"]);
+            assert_eq!((who, name), (&json!(dan.id), &json!("Dan the man")));
+        }
+        assert_eq!(who(&book(&ann, "all").await), ["dan"]);
+        // Those who let themselves be found are proposed; Cid has taken the number out.
+        assert_eq!(who(&book(&dan, "suggested").await), ["ann"]);
+        assert!(book(&dan, "all").await.is_empty() && book(&cid, "all").await.is_empty());
+        // Whoever was taken off the list stays off; whoever is added is a contact.
+        dan.befriends(&ann).await.ok();
+        assert!(book(&dan, "suggested").await.is_empty());
+        assert_eq!(who(&book(&dan, "all").await), ["ann"]);
+        // Signing in again is no joining.
+        dan.on_another_device().await;
+        assert_eq!(who(&book(&dan, "suggested").await), [] as [&str; 0]);
+    }
+
+    async fn new_numbers_are_counted_by_the_day_over_all_nodes(stage: Stage) {
+        let set = |config: &mut quckchat::config::Config| {
+            (config.contacts.numbers_first_day, config.contacts.numbers_per_day) = (6, 3);
+        };
+        let fleet = Fleet::start_with(&stage, 2, set).await;
+        let [ann, bob] = fleet[0].people(["ann", "bob"]).await;
+        let there = ann.at(&fleet[1]);
+        let numbers: Vec<String> = (0..20).map(|n| format!("+49151999999{n:02}")).collect();
+        let list = |range: std::ops::Range<usize>| {
+            let contacts: Vec<Value> = numbers[range].iter().map(|number| json!({ "phoneNumber": number })).collect();
+            json!({ "contacts": contacts })
+        };
+        let asks = async |person: &Person, range| person.calls("users.syncContacts", list(range)).await;
+        assert_eq!(asks(&ann, 0..4).await.ok()["budgetLeft"], 2);
+        // All or nothing.
+        let refused = asks(&there, 4..7).await.is_refused(ErrorCode::ContactsBudget);
+        assert_eq!(refused["retryAfterMs"], 24 * 3600 * 1000);
+        assert_eq!(asks(&there, 0..4).await.ok()["budgetLeft"], 2);
+        // Searches and additions by number draw on the same.
+        ann.calls("users.search", json!({ "q": numbers[4] })).await.ok();
+        there.calls("users.addContact", json!({ "phoneNumber": bob.phone })).await.ok();
+        ann.calls("users.search", json!({ "q": numbers[5] })).await.is_refused(ErrorCode::ContactsBudget);
+        let known = json!({ "phoneNumber": numbers[0] });
+        ann.calls("users.addContact", known).await.is_refused(ErrorCode::UserNotFound);
+        ann.calls("users.addContact", json!({ "phoneNumber": numbers[5] })).await.is_refused(ErrorCode::ContactsBudget);
+
+        // From the second day on fewer, and each of them is free again a day later.
+        fleet.clock.advance(secs(24 * 3600));
+        ann.refreshes().await;
+        assert_eq!(asks(&ann, 0..0).await.ok()["budgetLeft"], 3);
+        assert_eq!(asks(&ann, 5..7).await.ok()["budgetLeft"], 1);
+        fleet.clock.advance(secs(60));
+        let refused = asks(&there, 7..10).await.is_refused(ErrorCode::ContactsBudget);
+        assert_eq!(refused["retryAfterMs"], (24 * 3600 - 60) * 1000);
+        let never = asks(&there, 7..11).await.is_refused(ErrorCode::ContactsBudget);
+        assert!(never.get("retryAfterMs").is_none());
+        fleet.clock.advance(secs(24 * 3600 - 60));
+        ann.refreshes().await;
+        assert_eq!(asks(&there, 7..10).await.ok()["budgetLeft"], 0);
+    }
+
+    async fn two_devices_that_sync_at_once_lose_nothing_and_get_no_more(stage: Stage) {
+        let fleet = Fleet::in_real_time_with(&stage, 2, |config| config.contacts.numbers_first_day = 40).await;
+        let [ann, bob, cid] = fleet[0].people(["ann", "bob", "cid"]).await;
+        let there = ann.at(&fleet[1]);
+        let list = |from: usize, whom: &Person| {
+            let strangers = (from..from + 24).map(|n| json!({ "phoneNumber": format!("+49151999999{n:02}") }));
+            let contacts: Vec<Value> = strangers.chain([json!({ "phoneNumber": whom.phone })]).collect();
+            json!({ "contacts": contacts })
+        };
+        // Both fit: they share most of their numbers.
+        let (one, other) = (list(0, &bob), list(4, &cid));
+        let (one, other) =
+            tokio::join!(ann.calls("users.syncContacts", one), there.calls("users.syncContacts", other));
+        assert_eq!((matched(&one.ok()).len(), matched(&other.ok()).len()), (1, 1));
+        assert_eq!(who(&book(&ann, "all").await), ["bob", "cid"]);
+        assert_eq!(syncs(&ann, "merge", &[]).await["budgetLeft"], 10);
+        // Of those who would take more than is left, one goes first.
+        let wants = |n: usize| json!({ "contacts": (0..6).map(|m| json!({ "phoneNumber": format!("+4915188888{n}{m}0") })).collect::<Vec<_>>() });
+        let asks = |n: usize| {
+            let (person, data) = (if n % 2 == 0 { ann.clone() } else { there.clone() }, wants(n));
+            async move { person.calls("users.syncContacts", data).await }
+        };
+        let answers = futures_util::future::join_all((0..6).map(asks)).await;
+        assert_eq!(answers.into_iter().filter(|answer| answer.result.is_ok()).count(), 1);
+        assert_eq!(syncs(&ann, "merge", &[]).await["budgetLeft"], 4);
+        // Two whole lists at once end as if one had come after the other.
+        let (bobs, cids) = ([(&*bob.phone, "b")], [(&*cid.phone, "c")]);
+        tokio::join!(syncs(&ann, "replace", &bobs), syncs(&there, "replace", &cids));
+        assert_eq!(book(&ann, "all").await.len(), 1);
+    }
+
     async fn an_address_book_is_kept_by_hand(stage: Stage) {
         let node = Node::start(&stage).await;
         let [ann, bob, cid, dan] = node.people(["ann", "bob", "cid", "dan"]).await;

@@ -79,8 +79,11 @@ stories! {
         }
         let found = cid.calls("users.search", json!({ "q": "änn" })).await.ok();
         assert_eq!((&found["items"][0]["id"], found["items"][0].get("phoneNumber")), (&json!(ann.id), None));
-        // Numbers are not searched.
-        assert_eq!(finds(&cid, &ann.phone).await, [] as [Value; 0]);
+        // A number is found whole, and as a number.
+        assert_eq!(finds(&cid, &ann.phone).await, ["Änn Baker"]);
+        assert_eq!(finds(&cid, &ann.phone[1..]).await, [] as [Value; 0]);
+        let part = cid.calls("users.search", json!({ "q": &ann.phone[..8] })).await;
+        part.is_refused_for(ErrorCode::RequestInvalid, "q");
     }
 
     async fn a_search_comes_in_pages(stage: Stage) {

@@ -57,19 +57,19 @@ impl Contacts {
             (_, Some(name), _) => {
                 ("username", user::by_username_key(&check::username(name)?).one(read).await?.filter(here))
             }
-            (.., number) => ("phoneNumber", self.find(by, number.as_deref().unwrap_or_default()).await?),
+            (.., number) => ("phoneNumber", self.find(by, "phoneNumber", number.as_deref().unwrap_or_default()).await?),
         };
         Ok(row.ok_or_else(|| unknown(field))?.id)
     }
 
-    /// Whoever has this number, if they let themselves be found by it. Costs the same whether or not somebody has it.
+    /// Whoever has the number of this field, if they let themselves be found by it. Costs the same whether or not
+    /// somebody has it.
     ///
     /// # Errors
     /// `request.invalid`, `contacts.budget`; a fault of the database.
-    pub async fn find(&self, by: UserId, number: &str) -> Outcome<Option<user::Model>> {
-        let number = phone::normal_form(number).ok_or_else(|| {
-            Refusal::invalid("phoneNumber", "must be a phone number in international form, with its +")
-        })?;
+    pub async fn find(&self, by: UserId, field: &'static str, number: &str) -> Outcome<Option<user::Model>> {
+        let number = phone::normal_form(number)
+            .ok_or_else(|| Refusal::invalid(field, "must be a phone number in international form, with its +"))?;
         self.ask(by, &number).await?;
         let found = user::by_phone(&number).one(self.db.read()).await?;
         let whom = found.as_ref().map_or(by, |row| row.id);

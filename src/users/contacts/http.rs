@@ -5,7 +5,9 @@ use crate::app::App;
 use crate::gateway::extract::{Body, Call, Id, Reply, reply};
 use crate::gateway::query::Params;
 use actix_web::web;
-use actors::protocol::command::{AddContact, Block, GetContacts, ListBlocked, RemoveContact, RenameContact, Unblock};
+use actors::protocol::command::{
+    AddContact, Block, GetContacts, ListBlocked, RemoveContact, RenameContact, SyncContacts, Unblock,
+};
 use actors::protocol::{Command, view};
 use entities::UserId;
 use serde::Deserialize;
@@ -14,6 +16,7 @@ use utoipa::{OpenApi, ToSchema};
 /// What this part serves under `/api/v1`.
 pub fn routes(cfg: &mut web::ServiceConfig) {
     cfg.service(web::resource("/users/me/contacts").get(list).post(add))
+        .service(web::resource("/users/me/contacts/sync").post(sync))
         .service(web::resource("/users/me/contacts/{userId}").patch(rename).delete(remove))
         .service(web::resource("/users/me/blocked").get(list_blocked))
         .service(web::resource("/users/me/blocked/{userId}").put(block).delete(unblock));
@@ -21,7 +24,7 @@ pub fn routes(cfg: &mut web::ServiceConfig) {
 
 /// The routes, for the document.
 #[derive(OpenApi)]
-#[openapi(paths(list, add, rename, remove, list_blocked, block, unblock))]
+#[openapi(paths(list, add, sync, rename, remove, list_blocked, block, unblock))]
 pub struct Paths;
 
 /// The caller's address book, in the order of the users' ids.
@@ -45,6 +48,22 @@ async fn list(
     responses((status = 200, description = "The entry", body = view::Contact)),
 )]
 async fn add(app: web::Data<App>, call: Call<AddContact>, Body(command): Body<AddContact>) -> Reply<view::Contact> {
+    reply(app.dispatch(&call, command).await)
+}
+
+/// Finds out who of the people whose numbers the caller knows is here, and puts them into the address book.
+///
+/// Numbers that nobody has here are kept as keyed hashes, so that both can be told when their holder joins. Whom nobody
+/// finds by their number looks the same. More new numbers than the budget has left are refused as a whole.
+#[utoipa::path(
+    post, path = "/users/me/contacts/sync", operation_id = SyncContacts::NAME, tag = "contacts",
+    request_body = SyncContacts, responses((status = 200, description = "Who is here", body = view::SyncedContacts)),
+)]
+async fn sync(
+    app: web::Data<App>,
+    call: Call<SyncContacts>,
+    Body(command): Body<SyncContacts>,
+) -> Reply<view::SyncedContacts> {
     reply(app.dispatch(&call, command).await)
 }
 

@@ -3,9 +3,12 @@
 
 mod book;
 pub mod http;
+mod joining;
 mod numbers;
+mod sync;
 
 pub use book::{after, people};
+pub use joining::joined;
 
 use super::counters;
 use crate::app::App;
@@ -14,13 +17,14 @@ use crate::config;
 use crate::gateway::dispatch::Run;
 use actors::caller::Caller;
 use actors::clock::Clock;
-use actors::protocol::command::{AddContact, GetContacts, RemoveContact, RenameContact};
+use actors::protocol::command::{AddContact, GetContacts, RemoveContact, RenameContact, SyncContacts};
 use actors::protocol::{ErrorCode, Outcome, view};
 use actors::sql::Table;
 use aws_lc_rs::hmac;
 use entities::{Db, UserId, contact, user};
 use sea_orm::{DatabaseTransaction, DbErr};
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// Every command about contacts.
 pub struct Contacts {
@@ -29,13 +33,14 @@ pub struct Contacts {
     auth: Arc<Auth>,
     limits: config::Contacts,
     key: hmac::Key,
+    arrived: Notify,
 }
 
 impl Contacts {
     /// Those of this database.
     pub fn new(db: Db, clock: Arc<dyn Clock>, auth: Arc<Auth>, limits: &config::Contacts) -> Contacts {
         let key = hmac::Key::new(hmac::HMAC_SHA256, &auth.secrets.derive(secrets::CONTACT_NUMBERS));
-        Contacts { db, clock, auth, limits: limits.clone(), key }
+        Contacts { db, clock, auth, limits: limits.clone(), key, arrived: Notify::new() }
     }
 }
 
@@ -90,6 +95,7 @@ by_contacts! {
     AddContact => add,
     RemoveContact => remove,
     RenameContact => rename,
+    SyncContacts => sync,
 }
 
 impl Run for GetContacts {

@@ -11,7 +11,10 @@ use actors::retry::transact;
 use actors::sql::Table;
 use aws_lc_rs::hmac;
 use entities::{Timestamp, UserId, contact, contact_number, user};
-use sea_orm::{DatabaseTransaction, DbErr, PaginatorTrait, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder,
+    QuerySelect, Set,
+};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -82,19 +85,19 @@ impl Contacts {
         Ok(left - new)
     }
 
-    /// Since when numbers count, and how many may be asked for from then on.
+    /// After which moment numbers count, and how many may be asked for after it.
     fn window(&self, owner: &user::Model) -> (Timestamp, u32) {
         let (now, second_day) = (self.clock.now(), owner.created_at.plus(DAY));
         match now < second_day {
             true => (Timestamp::EPOCH, self.limits.numbers_first_day),
             // What was asked for on the first day was that day's.
-            false => (now.minus(DAY).max(second_day), self.limits.numbers_per_day),
+            false => (std::cmp::max(now.minus(DAY), second_day.plus_millis(-1)), self.limits.numbers_per_day),
         }
     }
 
     async fn left(&self, transaction: &DatabaseTransaction, owner: &user::Model) -> Result<u32, DbErr> {
         let (since, most) = self.window(owner);
-        let asked = contact_number::asked_since(owner.id, since).count(transaction).await?;
+        let asked = contact_number::asked_after(owner.id, since).count(transaction).await?;
         Ok(most.saturating_sub(u32::try_from(asked).unwrap_or(u32::MAX)))
     }
 
@@ -116,7 +119,7 @@ impl Contacts {
             (new <= self.limits.numbers_per_day).then(|| owner.created_at.plus(DAY).since(now))
         } else if new <= most {
             // As many as are too many have to be a day old.
-            let asked = contact_number::asked_since(owner.id, since).order_by_asc(contact_number::Column::FirstAt);
+            let asked = contact_number::asked_after(owner.id, since).order_by_asc(contact_number::Column::FirstAt);
             let oldest = asked.offset(u64::from(new - left - 1)).limit(1).one(transaction).await?;
             oldest.map(|row| row.first_at.plus(DAY).since(now))
         } else {
@@ -126,6 +129,26 @@ impl Contacts {
             Some(wait) => refusal.after(wait),
             None => refusal,
         })
+    }
+
+    /// Takes all numbers out of an address book: those that are to stand in it come in again, in the same transaction.
+    pub(super) async fn unlist(&self, transaction: &DatabaseTransaction, owner: UserId) -> Result<(), DbErr> {
+        let out = contact_number::ActiveModel {
+            listed: Set(false),
+            sealed_name: Set(None),
+            ..contact_number::ActiveModel::default()
+        };
+        let listed = contact_number::COLUMN.owner_id.eq(owner).and(contact_number::COLUMN.listed.eq(true));
+        contact_number::Entity::update_many().set(out).filter(listed).exec(transaction).await?;
+        Ok(())
+    }
+
+    /// Refuses numbers beyond what an address book may have.
+    pub(super) async fn check_listed(&self, transaction: &DatabaseTransaction, owner: UserId) -> Outcome<()> {
+        match contact_number::listed_by(owner).count(transaction).await? as usize > self.limits.most {
+            true => Err(ErrorCode::ContactsFull.into()),
+            false => Ok(()),
+        }
     }
 
     /// Refuses entries beyond what an address book may have.

@@ -17,6 +17,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("users.changes", "GET", "/users/me/changes"),
     ("users.getContacts", "GET", "/users/me/contacts"),
     ("users.addContact", "POST", "/users/me/contacts"),
+    ("users.syncContacts", "POST", "/users/me/contacts/sync"),
     ("users.renameContact", "PATCH", "/users/me/contacts/{userId}"),
     ("users.removeContact", "DELETE", "/users/me/contacts/{userId}"),
     ("users.listBlocked", "GET", "/users/me/blocked"),

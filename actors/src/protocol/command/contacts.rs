@@ -123,3 +123,52 @@ pub struct ListBlocked {
 }
 command!(ListBlocked = "users.listBlocked" -> view::Page<view::ListedBlock>;
     |c| check::limit(c.limit).map(drop));
+
+/// The most numbers of one sync.
+pub const SYNC_AT_ONCE: usize = 2_000;
+
+/// Finds out who of the people whose numbers the caller knows is here, and puts them into the address book.
+///
+/// An empty list with `merge` tells what is left of the budget. A list that is longer than one request takes goes in
+/// several: the first with `replace`, the others with `merge`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncContacts {
+    /// Up to 2,000 numbers.
+    pub contacts: Vec<KnownNumber>,
+    /// Whether these are all; they are added unless said.
+    #[serde(default)]
+    pub mode: SyncMode,
+    /// Where numbers without a country are from: ISO 3166-1 alpha-2, such as `DE`. Without it such numbers are invalid.
+    pub region: Option<String>,
+}
+command!(SyncContacts = "users.syncContacts" -> view::SyncedContacts; |c| {
+    check::count("contacts", c.contacts.len(), 0, SYNC_AT_ONCE)?;
+    match c.region.as_deref() {
+        Some(region) if region.len() != 2 || !region.bytes().all(|b| b.is_ascii_alphabetic()) =>
+            Err(Refusal::invalid("region", "must be two letters, as ISO 3166-1 has them").into()),
+        _ => Ok(()),
+    }
+});
+
+/// A number that somebody knows.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KnownNumber {
+    /// As it stands in their address book: international, or national where a `region` is given.
+    pub phone_number: String,
+    /// What they call whoever has it; cut to 100 bytes.
+    pub name: Option<String>,
+}
+
+/// What a list of numbers is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum SyncMode {
+    /// All of them: whom an earlier sync brought in, and who is not among them, goes out again. Who was added by hand
+    /// stays.
+    Replace,
+    /// Some more.
+    #[default]
+    Merge,
+}

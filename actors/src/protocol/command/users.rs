@@ -97,12 +97,13 @@ impl UpdateProfile {
     }
 }
 
-/// Users whose username or display name begins with `q`.
+/// Users whose username or display name begins with `q`; or, if `q` is a phone number with its `+`, whoever has it and
+/// lets themselves be found by it.
 #[derive(Debug, Deserialize, ToSchema, utoipa::IntoParams)]
 #[serde(rename_all = "camelCase")]
 #[into_params(parameter_in = Query)]
 pub struct SearchUsers {
-    /// 3 characters or more.
+    /// 3 characters or more. A phone number counts as one that was asked for, like those of `users.syncContacts`.
     pub q: String,
     /// 1 to 100, 50 unless said.
     pub limit: Option<u32>,

@@ -82,3 +82,28 @@ pub struct ListedBlock {
     /// Their profile, as one who is blocked is seen.
     pub user: User,
 }
+
+/// What a sync came to.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncedContacts {
+    /// Who of the numbers' holders is here and lets the caller find them.
+    pub matched: Vec<MatchedContact>,
+    /// How many other numbers there are. When somebody with one of them joins, the caller is told.
+    pub unmatched: u32,
+    /// Where in the list there was no number.
+    pub invalid: Vec<u32>,
+    /// How many new numbers may still be asked for by now.
+    pub budget_left: u32,
+}
+
+/// Somebody who was found by their number.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MatchedContact {
+    /// Where in the list the number stood.
+    pub index: u32,
+    /// Their entry.
+    #[serde(flatten)]
+    pub contact: Contact,
+}
