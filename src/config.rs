@@ -261,6 +261,10 @@ pub struct ClientLimits {
     pub sockets_per_user: usize,
     /// Sockets of one address that have not said hello yet.
     pub waiting_hellos_per_address: usize,
+    /// Devices of one user.
+    pub devices: usize,
+    /// Reports of one user in 24 hours.
+    pub reports_per_day: u32,
     /// What may wait for one socket.
     pub queue_bytes: usize,
     /// The longest reply.

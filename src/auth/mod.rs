@@ -136,7 +136,7 @@ impl Auth {
 }
 
 /// A session was ended here: nobody acts by it any more, and its sockets close.
-fn close(app: &App, user: UserId, session: SessionId) {
+pub(crate) fn close(app: &App, user: UserId, session: SessionId) {
     app.sessions.forget(session);
     app.entries.session_revoked(user, session);
 }

@@ -117,6 +117,8 @@ impl Config {
     fn check_people(&self, wrong: &mut ConfigError) {
         let contacts = &self.contacts;
         within(wrong, "contacts.most", contacts.most, 1..=1_000_000);
+        within(wrong, "limits.devices", self.limits.devices, 1..=1000);
+        within(wrong, "limits.reports_per_day", self.limits.reports_per_day, 1..=1_000_000);
         within(wrong, "contacts.numbers_first_day", contacts.numbers_first_day, 1..=1_000_000);
         within(wrong, "contacts.numbers_per_day", contacts.numbers_per_day, 1..=1_000_000);
     }

@@ -18,7 +18,9 @@ pub fn routes(cfg: &mut web::ServiceConfig) {
         .service(web::resource("/users/me/changes").get(changes))
         .service(web::resource("/users/{userId}").get(get).patch(update))
         .configure(super::contacts::http::routes)
-        .configure(settings_http::routes);
+        .configure(settings_http::routes)
+        .configure(super::devices_http::routes)
+        .configure(super::reports::routes);
 }
 
 /// The routes, for the document.

@@ -4,9 +4,12 @@
 pub mod blocks;
 pub mod contacts;
 mod counters;
+pub mod devices;
+pub mod devices_http;
 pub mod http;
 pub mod privacy;
 pub mod profile;
+pub mod reports;
 pub mod search;
 pub mod settings;
 pub mod settings_http;

@@ -256,6 +256,12 @@ codes! {
     ContactsFull = "contacts.full", 409, "The address book has as many entries as it may.";
     /// More numbers were asked for than one may ask for in a day.
     ContactsBudget = "contacts.budget", 429, "More numbers were asked for than may be in a day.";
+    /// No device of the caller's.
+    DeviceNotFound = "device.not_found", 404, "There is no such device.";
+    /// As many devices as one may have, on each of which somebody is signed in.
+    DeviceTooMany = "device.too_many", 409, "There are as many devices as there may be: remove one first.";
+    /// More reports than one may make in a day.
+    ReportTooMany = "report.too_many", 429, "Too many reports; try again later.";
     /// No such conversation, or none of the caller's.
     ConversationNotFound = "conversation.not_found", 404, "There is no such conversation.";
     /// The caller's role in the conversation does not allow this.
@@ -296,6 +302,7 @@ impl ErrorCode {
                 | ErrorCode::AuthOtpBudget
                 | ErrorCode::AuthSecondFactorLimited
                 | ErrorCode::ContactsBudget
+                | ErrorCode::ReportTooMany
                 | ErrorCode::ConversationBusy
                 | ErrorCode::ServerUnavailable
         )

@@ -6,8 +6,12 @@ mod sessions;
 
 pub use second_factor::*;
 mod contacts;
+mod devices;
+mod reports;
 
 pub use contacts::*;
+pub use devices::*;
+pub use reports::*;
 pub use sessions::*;
 
 use crate::privacy::{Relation, Subject, allows};

@@ -4,9 +4,11 @@
 pub use auth::*;
 pub use contacts::*;
 pub use conversations::*;
+pub use devices::*;
 pub use hello::*;
 pub use messages::*;
 pub use presence::*;
+pub use reports::*;
 pub use second_factor::*;
 pub use sessions::*;
 pub use settings::*;
@@ -110,9 +112,11 @@ macro_rules! command {
 mod auth;
 mod contacts;
 mod conversations;
+mod devices;
 mod hello;
 mod messages;
 mod presence;
+mod reports;
 mod second_factor;
 mod sessions;
 mod settings;
