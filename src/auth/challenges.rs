@@ -7,8 +7,8 @@ use actors::retry::transact;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use entities::{Db, UserId, challenge};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, Set};
+use entities::{Db, Timestamp, UserId, challenge};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, Set, TryInsertResult};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -113,6 +113,35 @@ pub async fn consume(transaction: &impl ConnectionTrait, clock: &dyn Clock, open
     Ok(())
 }
 
+/// Notes that something which comes from outside was taken, by the hash that names it; it is taken once while it is good.
+///
+/// # Errors
+/// `auth.challenge_expired` if it was taken before; a fault of the database.
+pub async fn take_once(
+    transaction: &impl ConnectionTrait,
+    clock: &dyn Clock,
+    purpose: &str,
+    name: &str,
+    until: Timestamp,
+) -> Outcome<()> {
+    let now = clock.now();
+    let row = challenge::ActiveModel {
+        id_hash: Set(hash(&format!("{purpose} {name}"))),
+        purpose: Set(purpose.to_owned()),
+        user_id: Set(None),
+        detail: Set("{}".to_owned()),
+        tries: Set(1),
+        created_at: Set(now),
+        expires_at: Set(until),
+        used_at: Set(Some(now)),
+    };
+    let inserting = challenge::Entity::insert(row).on_conflict_do_nothing_on([challenge::Column::IdHash]);
+    match inserting.exec_without_returning(transaction).await? {
+        TryInsertResult::Inserted(1) => Ok(()),
+        _ => Err(ErrorCode::AuthChallengeExpired.into()),
+    }
+}
+
 /// Deletes those that are long over; tells how many.
 ///
 /// # Errors
@@ -140,8 +169,8 @@ pub async fn sweep(db: &Db, clock: &dyn Clock) -> Result<u64, DbErr> {
     }
 }
 
-/// Thirty-two random bytes need no key and no salt.
-fn hash(token: &str) -> Vec<u8> {
+/// What a row names a token by. Thirty-two random bytes need no key and no salt.
+pub fn hash(token: &str) -> Vec<u8> {
     digest(&SHA256, token.as_bytes()).as_ref().to_vec()
 }
 

@@ -34,6 +34,7 @@ pub fn routes(cfg: &mut web::ServiceConfig) {
         .service(web::resource("/auth/logout").post(logout))
         .configure(second_factor::http::routes)
         .configure(sessions_http::routes);
+        .configure(super::oauth::http::routes);
 }
 
 /// What this slice serves under `/.well-known`.

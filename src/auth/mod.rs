@@ -12,6 +12,7 @@ mod fuzz;
 pub mod http;
 pub mod keys;
 pub mod notices;
+pub mod oauth;
 pub mod otp;
 pub mod phone;
 pub mod refresh;
@@ -28,6 +29,7 @@ pub(crate) mod testing;
 pub mod texts;
 pub mod tokens;
 
+pub use oauth::OAuth;
 pub use otp::Otp;
 pub use refresh::Refresh;
 pub use secrets::Secrets;
@@ -73,6 +75,8 @@ pub struct Auth {
     totp_issuer: String,
     /// How long the audit trail is kept.
     events_keep: Duration,
+    /// Who else vouches for people.
+    pub oauth: OAuth,
     db: Db,
     clock: Arc<dyn Clock>,
 }
@@ -91,12 +95,14 @@ impl Auth {
         let key = secrets.derive(secrets::OTP_CODES);
         let otp = Otp::new(db.clone(), clock.clone(), key, carriers, texts, &config.auth);
         let refresh = Refresh::new(db.clone(), clock.clone(), &config.auth);
+        let oauth = OAuth::open(&config.oauth)?;
         let tokens = Tokens::new(keys, clock.clone(), &config.auth);
         // Its tables are read at first use, which would hold up whoever came first.
         phone::normal_form("+12025550143");
         let totp_issuer = config.auth.totp_issuer.clone();
         let events_keep = config.auth.events_keep;
         Ok(Auth { secrets, tokens, ring, otp, notices, refresh, totp_issuer, events_keep, db, clock })
+        Ok(Auth { secrets, tokens, ring, otp, refresh, oauth, db, clock })
     }
 
     /// Reads the signing keys again and again, and deletes what is over. One task of each node; never ends.

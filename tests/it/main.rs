@@ -14,6 +14,7 @@ mod databases;
 mod devices;
 mod draining;
 mod fleet;
+mod identities;
 mod leases;
 mod links;
 mod membership;

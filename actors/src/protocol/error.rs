@@ -240,6 +240,20 @@ codes! {
     AuthSecondFactorMissing = "auth.second_factor_missing", 409, "There is no second factor; set it up first.";
     /// The second factor is on already.
     AuthSecondFactorEnabled = "auth.second_factor_enabled", 409, "The second factor is on; switch it off first.";
+    /// No such provider of identities.
+    AuthProviderUnknown = "auth.provider_unknown", 404, "This node knows no such provider.";
+    /// A provider of identities does not answer as it should.
+    AuthProviderUnavailable = "auth.provider_unavailable", 503, "The provider does not answer; try again.";
+    /// The person or the provider did not want it.
+    AuthProviderRefused = "auth.provider_refused", 403, "The provider has not let the person in.";
+    /// What is said to come from a provider does not, is over, or is for somebody else.
+    AuthIdentityInvalid = "auth.identity_invalid", 422, "What the provider is said to have told was not accepted.";
+    /// The identity is linked to another account.
+    AuthIdentityTaken = "auth.identity_taken", 409, "This identity is linked to another account.";
+    /// The account has no identity there.
+    AuthIdentityNotFound = "auth.identity_not_found", 404, "Your account is not linked to this provider.";
+    /// Without it nobody could sign in to the account any more.
+    AuthLastWayIn = "auth.last_way_in", 409, "This is the last way to sign in to your account: add another one first.";
     /// The refresh token is not one that can be spent.
     AuthRefreshInvalid = "auth.refresh_invalid", 401, "The refresh token is not valid; sign in again.";
     /// A spent refresh token came again: the session was ended.
@@ -303,6 +317,7 @@ impl ErrorCode {
                 | ErrorCode::AuthSecondFactorLimited
                 | ErrorCode::ContactsBudget
                 | ErrorCode::ReportTooMany
+                | ErrorCode::AuthProviderUnavailable
                 | ErrorCode::ConversationBusy
                 | ErrorCode::ServerUnavailable
         )

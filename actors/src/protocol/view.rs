@@ -13,6 +13,9 @@ pub use contacts::*;
 pub use devices::*;
 pub use reports::*;
 pub use sessions::*;
+mod oauth;
+
+pub use oauth::*;
 
 use crate::privacy::{Relation, Subject, allows};
 use entities::{ConversationId, ConversationKind, MessageId, MessageKind, Role, SessionId, Timestamp, UserId};

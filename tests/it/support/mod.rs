@@ -2,10 +2,12 @@
 //! Never an assertion of a story's own.
 
 pub mod answer;
+pub mod browser;
 pub mod bus;
 pub mod certificate;
 pub mod clock;
 pub mod haproxy;
+pub mod issuer;
 pub mod node;
 pub mod person;
 pub mod process;
@@ -19,7 +21,9 @@ pub mod wire;
 
 use actors::clock::{Clock, SystemClock};
 pub use actors::protocol::ErrorCode;
+pub use browser::Browser;
 pub use entities::{ConversationId, MessageId, UserId};
+pub use issuer::Issuer;
 pub use node::{Fleet, Node};
 pub use person::Person;
 pub use redis::RedisServer;

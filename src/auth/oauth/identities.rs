@@ -1,0 +1,244 @@
+//! Whose an identity is here: found by its issuer and subject, linked, listed, unlinked.
+//! Never whether it is true: a provider has vouched for it already.
+
+use super::exchange::Arrival;
+use super::provider::Provider;
+use super::{Who, invalid};
+use crate::auth::{Auth, audit, challenges};
+use actors::caller::Identity;
+use actors::protocol::command::{LinkAccount, UnlinkAccount};
+use actors::protocol::{ErrorCode, Fault, Outcome, view};
+use actors::retry::transact;
+use entities::{Timestamp, UserId, identity, password, user};
+use sea_orm::{
+    ActiveModelTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel, ModelTrait, QuerySelect, Set,
+    TryInsertResult,
+};
+use serde_json::json;
+use std::net::IpAddr;
+
+/// The longest name that is taken over, in bytes: as of a profile.
+const NAME: usize = 100;
+/// The longest e-mail address (RFC 5321, 4.5.3.1.3).
+const EMAIL: usize = 254;
+
+impl Auth {
+    /// The account of an identity; a new one for whom nobody knows.
+    ///
+    /// # Why the identity's row decides who is new
+    /// One person may come twice at once, at two nodes. The row is unique: one makes it, and the account after it; the
+    /// other waits for it, and finds the account.
+    pub(super) async fn find_or_join(
+        &self,
+        transaction: &DatabaseTransaction,
+        provider: &Provider,
+        who: &Who,
+        address: Option<IpAddr>,
+    ) -> Outcome<(user::Model, bool)> {
+        if let Some(known) = identity::by_subject(&who.issuer, &who.subject).one(transaction).await? {
+            return Ok((self.returns(transaction, provider, who, known).await?, false));
+        }
+        let now = self.clock.now();
+        let trusted = email(who).filter(|_| provider.trust_email && who.email_verified);
+        let held = match &trusted {
+            // Our accounts have no address that was not shown to be theirs: so both sides have verified it.
+            Some((_, key)) => user::by_email_key(key).one(transaction).await?.filter(|user| user.left_at.is_none()),
+            None => None,
+        };
+        let id = held.as_ref().map_or_else(|| self.clock.user_id(), |user| user.id);
+        if !insert(transaction, row(provider, who, id, now)).await? {
+            let known = identity::by_subject(&who.issuer, &who.subject).one(transaction).await?;
+            let known = known.ok_or_else(|| Fault::new("an identity that is taken is not there"))?;
+            return Ok((self.returns(transaction, provider, who, known).await?, false));
+        }
+        let is_new = held.is_none();
+        let user = match held {
+            Some(user) => user,
+            None => join(transaction, id, who, trusted, now).await?,
+        };
+        self.note(transaction, "identity_linked", provider, Linker { user: id, session: None, address }).await?;
+        Ok((user, is_new))
+    }
+
+    /// Whoever was here before.
+    async fn returns(
+        &self,
+        transaction: &DatabaseTransaction,
+        provider: &Provider,
+        who: &Who,
+        known: identity::Model,
+    ) -> Outcome<user::Model> {
+        let user = user::by_id(known.user_id).one(transaction).await?.filter(|user| user.left_at.is_none());
+        let user = user.ok_or_else(|| invalid(&provider.name, "its account is gone"))?;
+        let mut used = known.into_active_model();
+        used.last_used_at = Set(self.clock.now());
+        // What our configuration calls the issuer may have changed; what the person has there too.
+        used.provider = Set(provider.name.clone());
+        used.email = Set(email(who).map(|(spelt, _)| spelt));
+        used.update(transaction).await?;
+        Ok(user)
+    }
+
+    /// Links to an account who its owner is elsewhere. Once more does nothing.
+    ///
+    /// # Errors
+    /// Those of `arrival`; `auth.identity_taken` where another account has it.
+    pub(super) async fn link(
+        &self,
+        caller: Identity,
+        address: Option<IpAddr>,
+        command: LinkAccount,
+    ) -> Outcome<view::LinkedAccount> {
+        let Arrival { provider, who, open } =
+            self.arrival(&command.code, &command.code_verifier, Some(caller.session)).await?;
+        transact(&self.db, &*self.clock, async |transaction| {
+            challenges::consume(transaction, &*self.clock, &open).await?;
+            let row = row(&provider, &who, caller.user, self.clock.now());
+            if insert(transaction, row.clone()).await? {
+                let linker = Linker { user: caller.user, session: Some(caller.session), address };
+                self.note(transaction, "identity_linked", &provider, linker).await?;
+                return Ok(row.into());
+            }
+            let known = identity::by_subject(&who.issuer, &who.subject).one(transaction).await?;
+            match known {
+                Some(known) if known.user_id == caller.user => Ok(known.into()),
+                _ => Err(ErrorCode::AuthIdentityTaken.into()),
+            }
+        })
+        .await
+    }
+
+    /// Who somebody is elsewhere, the first linked first.
+    ///
+    /// # Errors
+    /// A fault of the database.
+    pub(super) async fn linked(&self, user: UserId) -> Outcome<view::Page<view::LinkedAccount>> {
+        let rows = identity::of_user(user).all(self.db.read()).await?;
+        Ok(view::Page { items: rows.into_iter().map(Into::into).collect(), next_cursor: None })
+    }
+
+    /// Forgets who somebody is at a provider.
+    ///
+    /// # Errors
+    /// `auth.identity_not_found`; `auth.last_way_in` where they could not come back.
+    pub(super) async fn unlink(
+        &self,
+        caller: Identity,
+        address: Option<IpAddr>,
+        command: UnlinkAccount,
+    ) -> Outcome<()> {
+        transact(&self.db, &*self.clock, async |transaction| {
+            // Two at once may each leave the other's as the last way in: so one waits for the other.
+            let user = user::by_id(caller.user).lock_exclusive().one(transaction).await?;
+            let user = user.ok_or(ErrorCode::AuthSessionRevoked)?;
+            let all = identity::of_user(user.id).all(transaction).await?;
+            let (leaving, staying): (Vec<_>, Vec<_>) =
+                all.into_iter().partition(|identity| identity.provider == command.provider);
+            if leaving.is_empty() {
+                return Err(ErrorCode::AuthIdentityNotFound.into());
+            }
+            let by_identity = staying.iter().any(|identity| self.oauth.knows(&identity.provider));
+            if !by_identity && !has_own_way_in(transaction, &user).await? {
+                return Err(ErrorCode::AuthLastWayIn.into());
+            }
+            for identity in leaving {
+                identity.delete(transaction).await?;
+            }
+            let event = audit::Event {
+                kind: "identity_unlinked",
+                user: Some(user.id),
+                session: Some(caller.session),
+                address,
+                detail: json!({ "provider": command.provider }),
+            };
+            Ok(audit::record(transaction, &*self.clock, event).await?)
+        })
+        .await
+    }
+
+    async fn note(
+        &self,
+        transaction: &DatabaseTransaction,
+        kind: &'static str,
+        provider: &Provider,
+        Linker { user, session, address }: Linker,
+    ) -> Result<(), DbErr> {
+        let detail = json!({ "provider": provider.name });
+        audit::record(transaction, &*self.clock, audit::Event { kind, user: Some(user), session, address, detail })
+            .await
+    }
+}
+
+/// Whose identity is linked, and by whom.
+struct Linker {
+    user: UserId,
+    session: Option<entities::SessionId>,
+    address: Option<IpAddr>,
+}
+
+fn row(provider: &Provider, who: &Who, user: UserId, now: Timestamp) -> identity::Model {
+    identity::Model {
+        issuer: who.issuer.clone(),
+        subject: who.subject.clone(),
+        provider: provider.name.clone(),
+        user_id: user,
+        email: email(who).map(|(spelt, _)| spelt),
+        linked_at: now,
+        last_used_at: now,
+    }
+}
+
+/// Makes an identity's row; tells whether it was not there yet.
+async fn insert(transaction: &DatabaseTransaction, row: identity::Model) -> Result<bool, DbErr> {
+    let inserted = identity::Entity::insert(row.into_active_model())
+        .on_conflict_do_nothing_on([identity::Column::Issuer, identity::Column::Subject])
+        .exec_without_returning(transaction)
+        .await?;
+    Ok(matches!(inserted, TryInsertResult::Inserted(1)))
+}
+
+/// A new account; with the e-mail address, if that is believed and nobody else has it.
+async fn join(
+    transaction: &DatabaseTransaction,
+    id: UserId,
+    who: &Who,
+    trusted: Option<(String, String)>,
+    now: Timestamp,
+) -> Outcome<user::Model> {
+    let mut new = user::Model::new(id, now);
+    if let Some(name) = who.name.as_deref().map(str::trim).filter(|name| is_name(name)) {
+        (new.display_name, new.name_key) = (name.to_owned(), name.to_lowercase());
+    }
+    (new.email, new.email_key) = trusted.unzip();
+    let with_email = user::Entity::insert(new.clone().into_active_model())
+        .on_conflict_do_nothing_on([user::Column::EmailKey])
+        .exec_without_returning(transaction)
+        .await?;
+    if !matches!(with_email, TryInsertResult::Inserted(1)) {
+        (new.email, new.email_key) = (None, None);
+        user::Entity::insert(new.clone().into_active_model()).exec_without_returning(transaction).await?;
+    }
+    Ok(new)
+}
+
+fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= NAME && !name.contains('\0')
+}
+
+/// Whether somebody can sign in with what is theirs here.
+async fn has_own_way_in(transaction: &DatabaseTransaction, user: &user::Model) -> Result<bool, DbErr> {
+    if user.phone.is_some() || user.email.is_some() {
+        return Ok(true);
+    }
+    // A password needs a name to go with it.
+    Ok(user.username.is_some() && password::of_user(user.id).one(transaction).await?.is_some())
+}
+
+/// The e-mail address as told, and its normal form.
+fn email(who: &Who) -> Option<(String, String)> {
+    let spelt = who.email.as_deref()?.trim();
+    let (local, domain) = spelt.rsplit_once('@')?;
+    let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'@');
+    let is_one = plain(local) && plain(domain) && spelt.len() <= EMAIL;
+    is_one.then(|| (spelt.to_owned(), spelt.to_ascii_lowercase()))
+}
