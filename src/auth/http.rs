@@ -33,7 +33,7 @@ pub fn routes(cfg: &mut web::ServiceConfig) {
         .service(web::resource("/auth/refresh").post(refresh))
         .service(web::resource("/auth/logout").post(logout))
         .configure(second_factor::http::routes)
-        .configure(sessions_http::routes);
+        .configure(sessions_http::routes)
         .configure(super::oauth::http::routes);
 }
 

@@ -101,8 +101,7 @@ impl Auth {
         phone::normal_form("+12025550143");
         let totp_issuer = config.auth.totp_issuer.clone();
         let events_keep = config.auth.events_keep;
-        Ok(Auth { secrets, tokens, ring, otp, notices, refresh, totp_issuer, events_keep, db, clock })
-        Ok(Auth { secrets, tokens, ring, otp, refresh, oauth, db, clock })
+        Ok(Auth { secrets, tokens, ring, otp, notices, refresh, oauth, totp_issuer, events_keep, db, clock })
     }
 
     /// Reads the signing keys again and again, and deletes what is over. One task of each node; never ends.

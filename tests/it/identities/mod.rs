@@ -1,7 +1,10 @@
 //! Signing in by who somebody is elsewhere: at an OpenID Connect issuer, in a browser.
 //! Never a real provider's server: those that speak for themselves are in `tests/peers`.
 
+mod apple;
+mod facebook;
 mod linking;
+mod native;
 mod tokens;
 
 use crate::support::browser::{BACK, exchanges, exchanges_with, s256, signs_in};

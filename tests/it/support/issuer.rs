@@ -128,8 +128,12 @@ impl Issuer {
 
     /// How often it was asked for this path.
     pub async fn asked(&self, path: &str) -> usize {
-        let requests = self.server.received_requests().await.unwrap();
-        requests.iter().filter(|request| request.url.path() == path).count()
+        received(&self.server, path).await.len()
+    }
+
+    /// The last request for this path.
+    pub async fn heard(&self, path: &str) -> Request {
+        received(&self.server, path).await.pop().unwrap()
     }
 }
 
@@ -168,6 +172,12 @@ impl State {
             "access_token": "theirs", "token_type": "Bearer", "id_token": self.signs(&self.claims),
         }))
     }
+}
+
+/// What a server was asked under a path.
+pub async fn received(server: &MockServer, path: &str) -> Vec<Request> {
+    let requests = server.received_requests().await.unwrap();
+    requests.into_iter().filter(|request| request.url.path() == path).collect()
 }
 
 /// The fields of a form that was posted.
