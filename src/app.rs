@@ -7,6 +7,7 @@ use crate::gateway::limits::Limiter;
 use crate::health::DatabaseHealth;
 use crate::metrics::Metrics;
 use crate::users::Contacts;
+use crate::users::leaving::Leaving;
 use actors::clock::Clock;
 use actors::conversation::Conversations;
 use actors::entry::Entries;
@@ -32,6 +33,8 @@ pub struct App {
     pub conversations: Conversations,
     /// Address books.
     pub contacts: Arc<Contacts>,
+    /// Copies of people's data, and the end of accounts.
+    pub leaving: Arc<Leaving>,
     /// Who is there.
     pub presences: Presences,
     /// What this node's sockets listen to.

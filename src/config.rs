@@ -52,6 +52,8 @@ pub struct Config {
     pub presence: Presence,
     /// Signing in.
     pub auth: Auth,
+    /// Copies of what is known of somebody.
+    pub exports: Exports,
     /// Who carries codes to phones.
     pub sms: Sms,
     /// Who carries letters to e-mail addresses.
@@ -355,6 +357,20 @@ pub struct Auth {
     /// How long the audit trail is kept.
     #[serde(with = "duration")]
     pub events_keep: Duration,
+    /// How long an account stays that is to be deleted.
+    #[serde(with = "duration")]
+    pub deletion_grace: Duration,
+}
+
+/// `[exports]`
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Exports {
+    /// Copies of somebody's data in a day.
+    pub per_day: u64,
+    /// How long one is kept, and its link good.
+    #[serde(with = "duration")]
+    pub keep: Duration,
 }
 
 /// `[sms]`

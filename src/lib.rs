@@ -9,6 +9,7 @@ pub mod conversations;
 pub mod database;
 pub mod gateway;
 pub mod health;
+pub mod jobs;
 pub mod messages;
 pub mod metrics;
 pub mod network;

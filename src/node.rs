@@ -12,6 +12,7 @@ use crate::gateway::tls::Certificate;
 use crate::metrics::Metrics;
 use crate::providers::{self, redis::RedisCluster};
 use crate::users::Contacts;
+use crate::users::leaving::{self, Leaving};
 use actix_rt::Arbiter;
 use actix_server::ServerHandle;
 use actors::clock::{Clock, SystemClock};
@@ -152,11 +153,23 @@ impl Node {
             journal: journal.clone(),
         };
         let presences = Presences::new(db.clone(), clock.clone(), limits.clone(), entries.clone());
+        let conversations = Conversations::new(deps, &auth.secrets.derive(crate::auth::secrets::REQUEST_HASHES));
+        let sessions = Arc::new(Sessions::new(db.clone(), clock.clone(), &config.auth));
+        let leaving = Leaving::new(leaving::Parts {
+            db: db.clone(),
+            clock: clock.clone(),
+            config: &config,
+            secrets: &auth.secrets,
+            conversations: conversations.clone(),
+            entries: entries.clone(),
+            sessions: sessions.clone(),
+        });
         let app = App {
-            conversations: Conversations::new(deps, &auth.secrets.derive(crate::auth::secrets::REQUEST_HASHES)),
+            conversations,
+            leaving: Arc::new(leaving),
             nodes: the_nodes(&config, &db, &clock, &limits, &entries, &presences),
             presences,
-            sessions: Arc::new(Sessions::new(db.clone(), clock.clone(), &config.auth)),
+            sessions,
             limiter: Arc::new(Limiter::new(&config.limits, clock.clone(), entries.cluster().clone())),
             database_health: Arc::default(),
             contacts: Arc::new(Contacts::new(db.clone(), clock.clone(), auth.clone(), &config.contacts)),
@@ -378,4 +391,6 @@ fn keep_up(app: &App, limits: &Arc<actors::limits::Limits>, beside: &Beside, req
     let (contacts, entries) = (app.contacts.clone(), app.entries.clone());
     beside.spawn_there(move || async move { contacts.welcome(&entries).await });
     beside.spawn(keep_watch(app.db.clone(), app.clock.clone()));
+    let leaving = app.leaving.clone();
+    beside.spawn_there(move || Box::pin(async move { leaving.keep().await }));
 }

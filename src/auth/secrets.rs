@@ -30,6 +30,8 @@ pub const SEALING_KEYS: &str = "sealing keys";
 pub const SECOND_FACTOR_TRIES: &str = "second factor tries";
 /// Keys under which signing keys are sealed.
 pub const SIGNING_KEYS: &str = "signing keys";
+/// Keys for the links to copies of people's data.
+pub const EXPORT_LINKS: &str = "export links";
 
 /// What every key of the node comes from.
 pub struct Secrets {

@@ -10,7 +10,8 @@ use actors::protocol::command::{OtpPurpose, VerifyOtp};
 use actors::protocol::{ErrorCode, Fault, Outcome, view};
 use actors::retry::transact;
 use entities::{SessionId, Timestamp, UserId, second_factor, session, user};
-use sea_orm::{ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel};
+use sea_orm::sea_query::LockType;
+use sea_orm::{ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QuerySelect};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::net::IpAddr;
@@ -81,9 +82,14 @@ impl Auth {
     /// Begins a session of somebody who has shown all that is asked for.
     ///
     /// # Errors
-    /// A fault of the database.
+    /// `user.not_found` if the account ended a moment ago; a fault of the database.
     pub async fn begin(&self, transaction: &DatabaseTransaction, entering: Entering) -> Outcome<view::Entered> {
         let Entering { user, origin, by, is_new } = entering;
+        // Held until the session is there: the account does not end meanwhile, and one that has ended lets nobody in.
+        let holder = user::by_id(user.id).lock(LockType::KeyShare).one(transaction).await?;
+        if holder.is_none_or(|row| row.left_at.is_some()) {
+            return Err(ErrorCode::UserNotFound.into());
+        }
         let session = self.clock.session_id();
         let address = origin.address;
         let beginning = sessions::Beginning { session, user: user.id, origin, at: self.clock.now() };
@@ -257,6 +263,28 @@ mod tests {
             assert_eq!(setting.auth.sign_out(session, None).await.unwrap(), None);
             let refreshed = setting.auth.refresh.spend(&signed_in.tokens.refresh_token.unwrap(), None).await;
             assert_eq!(refreshed.err().map(|error| error.code()), Some(ErrorCode::AuthSessionRevoked));
+            setting.scratch.drop().await;
+        }
+    }
+
+    #[actix_web::test]
+    async fn nobody_gets_into_an_account_that_has_just_ended() {
+        for setting in each().await {
+            let entered = setting.sign_in(setting.code().await, None).await.unwrap();
+            let db = &setting.scratch.db;
+            // The code was right, and the account's row was read, before it ended.
+            let user = user::by_id(entered.user.id).one(db.read()).await.unwrap().unwrap();
+            let ended = user::ActiveModel {
+                left_at: sea_orm::Set(Some(setting.auth.clock.now())),
+                ..user::ActiveModel::default()
+            };
+            user::Entity::update_many().set(ended).exec(db.write()).await.unwrap();
+            let entering = Entering { user, origin: Origin::default(), by: "otp".to_owned(), is_new: false };
+            let begun = transact(db, &*setting.auth.clock, async |transaction| {
+                setting.auth.begin(transaction, entering.clone()).await
+            });
+            assert_eq!(begun.await.err().map(|error| error.code()), Some(ErrorCode::UserNotFound));
+            assert_eq!(session::Entity::find().all(db.read()).await.unwrap().len(), 1);
             setting.scratch.drop().await;
         }
     }

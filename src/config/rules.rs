@@ -121,6 +121,7 @@ impl Config {
         within(wrong, "limits.reports_per_day", self.limits.reports_per_day, 1..=1_000_000);
         within(wrong, "contacts.numbers_first_day", contacts.numbers_first_day, 1..=1_000_000);
         within(wrong, "contacts.numbers_per_day", contacts.numbers_per_day, 1..=1_000_000);
+        within(wrong, "exports.per_day", self.exports.per_day, 1..=100);
     }
 
     fn check_durations(&self, wrong: &mut ConfigError) {
@@ -149,6 +150,8 @@ impl Config {
         lasts(wrong, "auth.refresh_grace", auth.refresh_grace, Duration::ZERO..=HOUR);
         lasts(wrong, "auth.otp_ttl", auth.otp_ttl, 10 * SECOND..=HOUR);
         lasts(wrong, "auth.events_keep", auth.events_keep, DAY..=4000 * DAY);
+        lasts(wrong, "auth.deletion_grace", auth.deletion_grace, Duration::ZERO..=400 * DAY);
+        lasts(wrong, "exports.keep", self.exports.keep, HOUR..=90 * DAY);
     }
 
     fn check_texts(&self, wrong: &mut ConfigError) {

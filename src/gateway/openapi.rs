@@ -32,6 +32,7 @@ const SLICES: &[fn() -> OpenApiDocument] = &[
     users::settings_http::Paths::openapi,
     users::devices_http::Paths::openapi,
     users::reports::Paths::openapi,
+    users::leaving::http::Paths::openapi,
     conversations::Paths::openapi,
     messages::Paths::openapi,
     presence::Paths::openapi,
@@ -97,6 +98,10 @@ const REFUSALS: &[(&str, &[ErrorCode])] = {
                 ConversationBusy,
             ],
         ),
+        ("users.exportData", &[UserExportPending, UserExportBudget]),
+        ("users.cancelExport", &[UserExportNotFound]),
+        ("users.deleteAccount", &[UserNotFound]),
+        ("users.cancelDeletion", &[UserNotFound]),
         (
             "conversations.addParticipant",
             &[UserNotFound, UserNotAddable, ConversationForbidden, ConversationNotAGroup, ConversationFull],
@@ -106,7 +111,7 @@ const REFUSALS: &[(&str, &[ErrorCode])] = {
         ("conversations.setRole", &[ConversationForbidden, ConversationNotAGroup, ConversationLastOwner]),
         ("conversations.transferOwnership", &[ParticipantNotFound, ConversationForbidden, ConversationNotAGroup]),
         ("conversations.update", &[ConversationForbidden, ConversationNotAGroup, ConversationBusy]),
-        ("messages.send", &[MessageNotFound, MessageClientIdConflict, ConversationBlocked, ConversationBusy]),
+        ("messages.send", &[MessageNotFound, UserNotFound, MessageClientIdConflict, ConversationBlocked, ConversationBusy]),
         ("messages.edit", &[ConversationForbidden, MessageDeleted, ConversationBlocked, ConversationBusy]),
         ("messages.delete", &[ConversationForbidden, ConversationBusy]),
         ("messages.addReaction", &[MessageDeleted, MessageTooManyReactions, ConversationBlocked, ConversationBusy]),
@@ -234,6 +239,7 @@ fn frames() -> Named {
     add::<event::Receipt>(&mut named);
     add::<event::UserUpdated>(&mut named);
     add::<event::SessionRevoked>(&mut named);
+    add::<view::Export>(&mut named);
     add::<event::ConversationChanges>(&mut named);
     add::<event::Event<view::Item>>(&mut named);
     add::<view::Presence>(&mut named);
@@ -347,7 +353,10 @@ mod tests {
         }
         let send = &document["paths"]["/api/v1/conversations/{conversationId}/messages"]["post"];
         assert_eq!(send["security"][0][BEARER], Value::Array(Vec::new()));
-        assert_eq!(send["responses"]["404"]["description"], "`conversation.not_found`, `message.not_found`");
+        assert_eq!(
+            send["responses"]["404"]["description"],
+            "`conversation.not_found`, `message.not_found`, `user.not_found`"
+        );
         for status in ["200", "201", "400", "401", "409", "413", "415", "422", "503"] {
             assert!(send["responses"][status].is_object(), "{status}");
         }

@@ -20,7 +20,8 @@ pub fn routes(cfg: &mut web::ServiceConfig) {
         .configure(super::contacts::http::routes)
         .configure(settings_http::routes)
         .configure(super::devices_http::routes)
-        .configure(super::reports::routes);
+        .configure(super::reports::routes)
+        .configure(super::leaving::http::routes);
 }
 
 /// The routes, for the document.

@@ -8,6 +8,7 @@ pub mod devices;
 pub mod devices_http;
 pub mod http;
 pub mod privacy;
+pub mod leaving;
 pub mod profile;
 pub mod reports;
 pub mod search;

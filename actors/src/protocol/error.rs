@@ -276,6 +276,14 @@ codes! {
     DeviceTooMany = "device.too_many", 409, "There are as many devices as there may be: remove one first.";
     /// More reports than one may make in a day.
     ReportTooMany = "report.too_many", 429, "Too many reports; try again later.";
+    /// A copy is being made already.
+    UserExportPending = "user.export_pending", 409, "A copy of your data is being made already.";
+    /// Too many copies were asked for.
+    UserExportBudget = "user.export_budget", 429, "Too many copies were asked for; try again later.";
+    /// No such copy, or none that the caller may have.
+    UserExportNotFound = "user.export_not_found", 404, "There is no such copy.";
+    /// The link's time is over.
+    UserExportExpired = "user.export_expired", 410, "This link is over; ask for another copy.";
     /// No such conversation, or none of the caller's.
     ConversationNotFound = "conversation.not_found", 404, "There is no such conversation.";
     /// The caller's role in the conversation does not allow this.
@@ -318,6 +326,7 @@ impl ErrorCode {
                 | ErrorCode::ContactsBudget
                 | ErrorCode::ReportTooMany
                 | ErrorCode::AuthProviderUnavailable
+                | ErrorCode::UserExportBudget
                 | ErrorCode::ConversationBusy
                 | ErrorCode::ServerUnavailable
         )

@@ -1,21 +1,21 @@
 //! What clients see of rows: the only shapes in which state leaves the process.
 //! Never a query: whoever has the rows builds the view.
 
+mod contacts;
+mod devices;
+mod leaving;
+mod oauth;
+mod reports;
 mod second_factor;
 mod sessions;
 
-pub use second_factor::*;
-mod contacts;
-mod devices;
-mod reports;
-
 pub use contacts::*;
 pub use devices::*;
-pub use reports::*;
-pub use sessions::*;
-mod oauth;
-
+pub use leaving::*;
 pub use oauth::*;
+pub use reports::*;
+pub use second_factor::*;
+pub use sessions::*;
 
 use crate::privacy::{Relation, Subject, allows};
 use entities::{ConversationId, ConversationKind, MessageId, MessageKind, Role, SessionId, Timestamp, UserId};

@@ -1,0 +1,150 @@
+//! Leaving: copies of everything that is known of somebody, and the end of accounts; and the jobs that make both.
+//! Never a conversation's rows: those are the journal's.
+
+mod archive;
+mod content;
+mod deletion;
+mod exports;
+pub mod http;
+mod link;
+mod making;
+mod purge;
+#[cfg(test)]
+mod tests;
+mod wipe;
+
+use crate::app::App;
+use crate::auth::{Secrets, Sessions, secrets};
+use crate::config::Config;
+use crate::gateway::dispatch::Run;
+use crate::jobs::{self, Bell, Job};
+use actors::caller::Caller;
+use actors::clock::Clock;
+use actors::cluster::{Content, Delivery, Topic};
+use actors::conversation::Conversations;
+use actors::entry::Entries;
+use actors::protocol::command::{CancelDeletion, CancelExport, DeleteAccount, ExportData, ListExports};
+use actors::protocol::event::Event;
+use actors::protocol::{Outcome, view};
+use aws_lc_rs::hmac;
+use entities::Db;
+use exports::Exports;
+use making::Making;
+use purge::Purge;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What leaving needs of the node.
+pub struct Parts<'a> {
+    /// The rows.
+    pub db: Db,
+    /// Time, ids.
+    pub clock: Arc<dyn Clock>,
+    /// The settings.
+    pub config: &'a Config,
+    /// What keys come from.
+    pub secrets: &'a Secrets,
+    /// The way out of conversations.
+    pub conversations: Conversations,
+    /// The way to sockets.
+    pub entries: Entries,
+    /// What is known of sessions.
+    pub sessions: Arc<Sessions>,
+}
+
+/// Everything about leaving.
+pub struct Leaving {
+    db: Db,
+    clock: Arc<dyn Clock>,
+    conversations: Conversations,
+    entries: Entries,
+    sessions: Arc<Sessions>,
+    grace: Duration,
+    number_key: hmac::Key,
+    exports: Exports,
+    /// Rings when an account may be due.
+    bell: Bell,
+}
+
+impl Leaving {
+    /// Nothing is done before `keep` is polled.
+    pub fn new(parts: Parts<'_>) -> Leaving {
+        let Parts { db, clock, config, secrets: keys, conversations, entries, sessions } = parts;
+        let links = keys.derive(secrets::EXPORT_LINKS);
+        let number_key = hmac::Key::new(hmac::HMAC_SHA256, &keys.derive(secrets::CONTACT_NUMBERS));
+        let exports = Exports::new(db.clone(), clock.clone(), &config.exports, &links);
+        let (grace, bell) = (config.auth.deletion_grace, Bell::default());
+        Leaving { db, clock, conversations, entries, sessions, grace, number_key, exports, bell }
+    }
+
+    /// Makes copies and purges accounts. One task of each node; never ends.
+    ///
+    /// # Why it may be dropped at any time
+    /// A node that stops drops it wherever it is: what was begun is rolled back, and the claim ends by itself.
+    pub async fn keep(&self) {
+        let (exports, purge) = (MakeExports(self), Purge(self));
+        tokio::join!(jobs::keep(&exports, &*self.clock), jobs::keep(&purge, &*self.clock));
+    }
+
+    /// What address books keep of a number.
+    fn hash_of_number(&self, number: &str) -> Vec<u8> {
+        hmac::sign(&self.number_key, number.as_bytes()).as_ref().to_vec()
+    }
+}
+
+/// The job that makes copies, and deletes those that are over.
+struct MakeExports<'a>(&'a Leaving);
+
+impl Job for MakeExports<'_> {
+    const NAME: &'static str = "the making of exports";
+
+    async fn next(&self) -> Outcome<bool> {
+        let Leaving { db, clock, entries, exports, .. } = self.0;
+        exports.sweep().await?;
+        let Some(mut claim) = exports.claim(entries.cluster().node()).await? else { return Ok(false) };
+        let (user, now) = (claim.user, clock.now());
+        let mut making = Making::begin(exports, &mut claim, now);
+        Box::pin(content::write(db, &mut making, user, now)).await?;
+        making.finish().await?;
+        let export = exports.finish(&claim).await?;
+        // Their devices may miss it: the list tells them.
+        let bytes = Event::new("export.ready", &export).frame();
+        let content = Content::Ephemeral { bytes, key: None };
+        entries.deliver(Arc::new(Delivery { topic: Topic::User(user), numbers: None, content }));
+        Ok(true)
+    }
+
+    async fn woken(&self) {
+        self.0.exports.bell.heard().await;
+    }
+}
+
+impl Run for ExportData {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::Export> {
+        app.leaving.exports.ask(caller).await
+    }
+}
+
+impl Run for ListExports {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::Page<view::Export>> {
+        app.leaving.exports.list(caller.user()?).await
+    }
+}
+
+impl Run for CancelExport {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<()> {
+        app.leaving.exports.cancel(caller, self.export_id).await
+    }
+}
+
+impl Run for DeleteAccount {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::Leaving> {
+        app.leaving.ask_for_deletion(caller, self.messages).await
+    }
+}
+
+impl Run for CancelDeletion {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::User> {
+        app.leaving.keep_account(caller).await
+    }
+}
