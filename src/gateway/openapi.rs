@@ -111,7 +111,10 @@ const REFUSALS: &[(&str, &[ErrorCode])] = {
         ("conversations.setRole", &[ConversationForbidden, ConversationNotAGroup, ConversationLastOwner]),
         ("conversations.transferOwnership", &[ParticipantNotFound, ConversationForbidden, ConversationNotAGroup]),
         ("conversations.update", &[ConversationForbidden, ConversationNotAGroup, ConversationBusy]),
-        ("messages.send", &[MessageNotFound, UserNotFound, MessageClientIdConflict, ConversationBlocked, ConversationBusy]),
+        (
+            "messages.send",
+            &[MessageNotFound, UserNotFound, MessageClientIdConflict, ConversationBlocked, ConversationBusy],
+        ),
         ("messages.edit", &[ConversationForbidden, MessageDeleted, ConversationBlocked, ConversationBusy]),
         ("messages.delete", &[ConversationForbidden, ConversationBusy]),
         ("messages.addReaction", &[MessageDeleted, MessageTooManyReactions, ConversationBlocked, ConversationBusy]),

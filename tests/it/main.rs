@@ -16,6 +16,7 @@ mod draining;
 mod fleet;
 mod identities;
 mod leases;
+mod leaving;
 mod links;
 mod membership;
 mod opening;
