@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import traceback
+import zipfile
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -480,6 +481,31 @@ class Stories:
         check(len(texts) == 3 + 3 * 20, "the history has", len(texts), "messages")
         reread = self.bob.rest("GET", f"/conversations/{self.chat}").ok()
         check(reread["lastSeq"] == len(texts), "lastSeq is", reread["lastSeq"])
+
+    def a_copy_of_ones_data_opens_with_zipfile_and_unzip(self):
+        asked = self.bob.rest("POST", "/users/me/exports").ok()
+        until = time.monotonic() + ANSWER_SECS
+        while "url" not in (export := self.bob.rest("GET", "/users/me/exports").ok()["items"][0]):
+            check(time.monotonic() < until, "the copy is not there:", export)
+            time.sleep(0.05)
+        check(export["id"] == asked["id"], "another copy came:", export)
+        with tempfile.TemporaryDirectory(prefix="quckchat-export.") as folder:
+            path = Path(folder) / "export.zip"
+            url = f"http://127.0.0.1:{self.node.port}{export['url']}"
+            fetch = ["curl", "--silent", "--show-error", "--fail", "--noproxy", "*", "--output", str(path), url]
+            subprocess.run(fetch, check=True, stdin=subprocess.DEVNULL, timeout=ANSWER_SECS)
+            check(path.stat().st_size == export["sizeBytes"], "fetched", path.stat().st_size, "bytes of", export)
+            with zipfile.ZipFile(path) as archive:
+                check(archive.testzip() is None, "a checksum is wrong")
+                files = {name: json.loads(archive.read(name)) for name in archive.namelist()}
+            unzipped = Path(folder) / "unzipped"
+            told = subprocess.run(["unzip", "-q", str(path), "-d", str(unzipped)], capture_output=True, text=True)
+            check(told.returncode == 0, "unzip says", told.stdout, told.stderr)
+            for name, value in files.items():
+                check(json.loads((unzipped / name).read_text()) == value, "unzip reads another", name)
+        check(files["profile.json"]["id"] == self.bob.id, "somebody else's profile:", files["profile.json"])
+        said = [message["text"] for message in files[f"messages/{self.chat}.json"]]
+        check(said == [m["text"] for m in self.bob.history(self.chat)], "the copy has", len(said), "messages")
 
     def tokens_are_refreshed_and_given_up(self):
         spent = {"refreshToken": self.eve.refresh_token}
