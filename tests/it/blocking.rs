@@ -36,4 +36,160 @@ stories! {
         ann.unblocks(&bob).await.ok_with(204);
         bob.says_in(pair, "thank you").await;
     }
+
+    async fn a_chat_is_not_opened_with_somebody_who_blocks_or_is_blocked(stage: Stage) {
+        let node = Node::start(&stage).await;
+        let [ann, bob, cid] = node.people(["ann", "bob", "cid"]).await;
+        ann.blocks(&bob).await.ok();
+        for (one, other) in [(&ann, &bob), (&bob, &ann)] {
+            for door in one.doors().await {
+                door.creates("private", &[other]).await.is_refused(ErrorCode::ConversationBlocked);
+            }
+        }
+        let group = cid.creates_group("tea", &[&ann, &bob]).await;
+        // In groups both stay, and hear each other.
+        let anns = ann.connects().await;
+        bob.says_in(group, "hello everybody").await;
+        anns.hears_said("hello everybody").await;
+        ann.unblocks(&bob).await.ok();
+        let pair = bob.meets(&ann).await;
+        bob.says_in(pair, "hello, ann").await;
+    }
+
+    async fn a_block_is_lifted_when_both_have_lifted_theirs(stage: Stage) {
+        let node = Node::start(&stage).await;
+        let [ann, bob] = node.people(["ann", "bob"]).await;
+        let pair = ann.meets(&bob).await;
+        ann.blocks(&bob).await.ok();
+        bob.blocks(&ann).await.ok();
+        ann.unblocks(&bob).await.ok();
+        for person in [&ann, &bob] {
+            person.sends(pair, "?").await.is_refused(ErrorCode::ConversationBlocked);
+        }
+        bob.unblocks(&ann).await.ok();
+        bob.unblocks(&ann).await.ok();
+        ann.says_in(pair, "again").await;
+    }
+
+    async fn whom_one_blocks_is_listed_to_oneself_alone(stage: Stage) {
+        let node = Node::start_with(&stage, |config| config.contacts.most = 3).await;
+        let [ann, bob, cid, dan, eve] = node.people(["ann", "bob", "cid", "dan", "eve"]).await;
+        ann.befriends(&bob).await.ok();
+        for whom in [&bob, &cid, &dan] {
+            ann.blocks(whom).await.ok();
+        }
+        ann.blocks(&eve).await.is_refused(ErrorCode::ContactsFull);
+        ann.unblocks(&cid).await.ok();
+        ann.unblocks(&eve).await.ok_with(204);
+        for door in ann.doors().await {
+            let (mut query, mut found) = (json!({ "limit": 1 }), Vec::new());
+            loop {
+                let page = door.calls("users.listBlocked", query).await.ok();
+                found.extend(page["items"].as_array().unwrap().iter().map(|item| item["user"]["displayName"].clone()));
+                let Some(cursor) = page.get("nextCursor") else { break };
+                query = json!({ "limit": 1, "cursor": cursor });
+            }
+            found.sort_by_key(ToString::to_string);
+            assert_eq!(found, ["bob", "dan"]);
+            let nobody = json!({ "userId": "01990000-0000-7000-8000-000000000001" });
+            door.calls("users.block", nobody.clone()).await.is_refused(ErrorCode::UserNotFound);
+            door.calls("users.unblock", nobody).await.ok_with(204);
+            door.blocks(&ann).await.is_refused_for(ErrorCode::RequestInvalid, "userId");
+            let bad = door.calls("users.listBlocked", json!({ "cursor": "x" })).await;
+            bad.is_refused_for(ErrorCode::RequestInvalid, "cursor");
+        }
+        for other in bob.doors().await {
+            assert_eq!(other.calls("users.listBlocked", json!({})).await.ok()["items"], json!([]));
+        }
+        // An entry in the address book outlives a block.
+        let book = ann.calls("users.getContacts", json!({})).await.ok();
+        assert_eq!(book["items"][0]["userId"], json!(bob.id));
+    }
+
+    async fn what_is_under_way_when_somebody_blocks_is_refused_too(stage: Stage) {
+        let fleet = Fleet::in_real_time(&stage, 2).await;
+        let [ann, bob] = fleet[0].people(["ann", "bob"]).await;
+        let there = bob.at(&fleet[1]);
+        let pair = ann.meets(&bob).await;
+        let (bobs, anns) = (there.connects().await, ann.connects().await);
+        for round in 0..4 {
+            let sends = (0..24).map(|n| {
+                let socket = bobs.clone();
+                async move { socket.sends(pair, &format!("{round} {n}")).await }
+            });
+            let blocks = async {
+                ann.blocks(&bob).await.ok();
+                // By the rows, as whoever blocks finds them when it is done.
+                ann.opens(pair).await.ok()["lastSeq"].clone()
+            };
+            let (answers, last) = tokio::join!(futures_util::future::join_all(sends), blocks);
+            for refused in answers.into_iter().filter_map(|answer| answer.result.err()) {
+                assert_eq!(refused["code"], ErrorCode::ConversationBlocked.as_str());
+            }
+            for door in [Door::Socket(bobs.clone()), Door::Rest(bob.clone()), Door::Socket(anns.clone())] {
+                door.sends(pair, "too late").await.is_refused(ErrorCode::ConversationBlocked);
+            }
+            assert_eq!(ann.opens(pair).await.ok()["lastSeq"], last, "something was said after the block");
+            ann.unblocks(&bob).await.ok();
+            bobs.says_in(pair, &format!("{round} done")).await;
+            anns.hears_of(&format!("{round} done")).await;
+        }
+        assert!(!anns.heard().iter().any(|frame| frame["data"]["text"] == "too late"));
+    }
+
+    async fn a_chat_that_is_opened_while_somebody_blocks_is_blocked_or_not_there(stage: Stage) {
+        let fleet = Fleet::in_real_time(&stage, 2).await;
+        let [ann, bob, cid, dan, eve] = fleet[0].people(["ann", "bob", "cid", "dan", "eve"]).await;
+        for other in [&bob, &cid, &dan, &eve] {
+            let there = other.at(&fleet[1]);
+            let with = [&ann];
+            let (opened, blocked) = tokio::join!(there.creates("private", &with), ann.blocks(other));
+            blocked.ok();
+            match opened.result {
+                Ok(chat) => {
+                    other.sends(id_of(&chat), "?").await.is_refused(ErrorCode::ConversationBlocked);
+                }
+                Err(refused) => assert_eq!(refused["code"], ErrorCode::ConversationBlocked.as_str()),
+            }
+        }
+    }
+
+    async fn many_who_block_and_talk_at_once_do_not_wait_for_each_other(stage: Stage) {
+        let fleet = Fleet::in_real_time(&stage, 2).await;
+        let people = fleet[0].people(["ann", "bob", "cid", "dan"]).await;
+        let group = people[0].creates_group("tea", &[&people[1], &people[2], &people[3]]).await;
+        let busy = |one: usize, other: usize| {
+            let (person, whom) = (people[one].at(&fleet[(one + other) % 2]), people[other].clone());
+            async move {
+                let mut answers = Vec::new();
+                for round in 0..6 {
+                    let created = person.creates("private", &[&whom]).await;
+                    if let Ok(chat) = &created.result {
+                        let pair = id_of(chat);
+                        answers.push(person.sends(pair, "hello").await);
+                        answers.push(person.reads(pair, 1 + round).await);
+                    }
+                    answers.push(created);
+                    answers.push(person.blocks(&whom).await);
+                    answers.push(person.befriends(&whom).await);
+                    answers.push(person.reads(group, round).await);
+                    answers.push(person.sends(group, "tea?").await);
+                    answers.push(person.unblocks(&whom).await);
+                }
+                answers
+            }
+        };
+        let pairs = (0..4).flat_map(|one| (0..4).filter(move |other| *other != one).map(move |other| (one, other)));
+        let all = futures_util::future::join_all(pairs.map(|(one, other)| busy(one, other))).await;
+        for refused in all.into_iter().flatten().filter_map(|answer| answer.result.err()) {
+            assert_eq!(refused["code"], ErrorCode::ConversationBlocked.as_str());
+        }
+        // All have lifted what they did: whatever the order was, everybody may talk to everybody.
+        for one in &people {
+            for other in people.iter().filter(|other| other.id != one.id) {
+                let pair = one.meets(other).await;
+                one.says_in(pair, "hello").await;
+            }
+        }
+    }
 }
