@@ -279,6 +279,10 @@ pub struct ClientLimits {
     pub rest_per_address_per_sec: u32,
     /// REST requests of one address at once.
     pub rest_per_address_burst: u32,
+    /// Syncs of one user's address book a second, over time.
+    pub syncs_per_user_per_sec: u32,
+    /// Syncs of one user's address book at once.
+    pub syncs_per_user_burst: u32,
 }
 
 /// `[sockets]`

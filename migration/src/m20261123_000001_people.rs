@@ -132,6 +132,7 @@ const DEFINITIONS: &[&str] = &[
     ) {clustered}",
     "CREATE INDEX contact_numbers_number ON contact_numbers (number_hash)",
     "CREATE INDEX contact_numbers_first_at ON contact_numbers (owner_id, first_at)",
+    "CREATE INDEX contact_numbers_unlisted ON contact_numbers (first_at) WHERE NOT listed",
     "CREATE TABLE arrivals (
         user_id {id} NOT NULL PRIMARY KEY,
         since BIGINT NOT NULL,

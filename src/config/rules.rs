@@ -103,6 +103,8 @@ impl Config {
         within(wrong, "limits.rest_per_user_burst", limits.rest_per_user_burst, RATE);
         within(wrong, "limits.rest_per_address_per_sec", limits.rest_per_address_per_sec, RATE);
         within(wrong, "limits.rest_per_address_burst", limits.rest_per_address_burst, RATE);
+        within(wrong, "limits.syncs_per_user_per_sec", limits.syncs_per_user_per_sec, RATE);
+        within(wrong, "limits.syncs_per_user_burst", limits.syncs_per_user_burst, RATE);
         within(wrong, "auth.token_cache", self.auth.token_cache, 1..=100_000_000);
         within(wrong, "auth.otp_tries", self.auth.otp_tries, 1..=10);
         within(wrong, "auth.otp_per_hour", self.auth.otp_per_hour, 1..=1000);

@@ -11,7 +11,7 @@ use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actors::clock::Clock;
 use actors::cluster::{Cluster, Rate, Tally};
-use actors::protocol::{ErrorCode, Refusal};
+use actors::protocol::{ErrorCode, Outcome, Refusal};
 use entities::{Timestamp, UserId};
 use governor::clock::Clock as GovernorClock;
 use governor::middleware::{StateInformationMiddleware, StateSnapshot};
@@ -33,8 +33,8 @@ const PRUNE_EVERY: Duration = Duration::from_secs(30);
 pub struct Limiter {
     cluster: Arc<dyn Cluster>,
     clock: Arc<dyn Clock>,
-    /// Of a user, and of an address.
-    rates: [Rate; 2],
+    /// Of a user, of an address, and of a user's syncs of their address book.
+    rates: [Rate; 3],
     /// Where nothing counts for all nodes; or while that is away, half as much on each, since nobody knows what the others
     /// count.
     here: Counts,
@@ -47,11 +47,13 @@ pub struct Limiter {
 struct Counts {
     users: Keyed<UserId>,
     addresses: Keyed<Network>,
+    syncs: Keyed<UserId>,
 }
 
 impl Counts {
-    fn new([users, addresses]: [Rate; 2], clock: &Arc<dyn Clock>) -> Counts {
-        Counts { users: Keyed::new(users, clock), addresses: Keyed::new(addresses, clock) }
+    fn new([users, addresses, syncs]: [Rate; 3], clock: &Arc<dyn Clock>) -> Counts {
+        let (users, addresses) = (Keyed::new(users, clock), Keyed::new(addresses, clock));
+        Counts { users, addresses, syncs: Keyed::new(syncs, clock) }
     }
 }
 
@@ -60,6 +62,7 @@ impl Counts {
 enum Counted {
     User(UserId),
     Address(Network),
+    Syncs(UserId),
 }
 
 /// What somebody has left after a request.
@@ -94,6 +97,7 @@ impl Limiter {
         let rates = [
             Rate { per_sec: limits.rest_per_user_per_sec, burst: limits.rest_per_user_burst },
             Rate { per_sec: limits.rest_per_address_per_sec, burst: limits.rest_per_address_burst },
+            Rate { per_sec: limits.syncs_per_user_per_sec, burst: limits.syncs_per_user_burst },
         ];
         let halves = || rates.map(|Rate { per_sec, burst }| Rate { per_sec: per_sec / 2, burst: burst / 2 });
         let here = if cluster.joint().is_none() { rates } else { halves() };
@@ -126,10 +130,22 @@ impl Limiter {
         by_user.into_iter().chain(by_address).min_by_key(|allowance| (allowance.wait.is_none(), allowance.remaining))
     }
 
+    /// Counts one sync of an address book, at whichever door: each may take as long as many requests.
+    ///
+    /// # Errors
+    /// `request.rate_limited`
+    pub async fn count_sync(&self, user: UserId) -> Outcome<()> {
+        match self.one(Counted::Syncs(user)).await.wait {
+            Some(wait) => Err(Refusal::new(ErrorCode::RequestRateLimited).after(wait).into()),
+            None => Ok(()),
+        }
+    }
+
     async fn one(&self, counted: Counted) -> Allowance {
         let (rate, key) = match counted {
             Counted::User(user) => (self.rates[0], format!("user:{user}")),
             Counted::Address(network) => (self.rates[1], format!("address:{network}")),
+            Counted::Syncs(user) => (self.rates[2], format!("syncs:{user}")),
         };
         if let Some(Tally { remaining, reset, wait }) = self.cluster.count(key, rate).await {
             return Allowance { limit: rate.burst, remaining, reset, wait };
@@ -137,6 +153,7 @@ impl Limiter {
         match counted {
             Counted::User(user) => self.here.users.count(&user),
             Counted::Address(network) => self.here.addresses.count(&network),
+            Counted::Syncs(user) => self.here.syncs.count(&user),
         }
     }
 
@@ -163,6 +180,7 @@ impl Limiter {
         if mine.is_ok() {
             self.here.users.prune();
             self.here.addresses.prune();
+            self.here.syncs.prune();
         }
     }
 }

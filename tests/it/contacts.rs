@@ -206,6 +206,22 @@ stories! {
         assert_eq!(asks(&there, 7..10).await.ok()["budgetLeft"], 0);
     }
 
+    async fn an_address_book_is_not_synced_without_end(stage: Stage) {
+        let set = |config: &mut quckchat::config::Config| {
+            (config.limits.syncs_per_user_per_sec, config.limits.syncs_per_user_burst) = (1, 2);
+        };
+        let node = Node::start_with(&stage, set).await;
+        let [ann, bob] = node.people(["ann", "bob"]).await;
+        for door in ann.doors().await {
+            syncs(&door, "merge", &[]).await;
+        }
+        for door in ann.doors().await {
+            let refused = door.calls("users.syncContacts", json!({ "contacts": [] })).await;
+            assert_eq!(refused.is_refused(ErrorCode::RequestRateLimited)["retryAfterMs"], 1_000);
+        }
+        syncs(&bob, "merge", &[]).await;
+    }
+
     async fn two_devices_that_sync_at_once_lose_nothing_and_get_no_more(stage: Stage) {
         let fleet = Fleet::in_real_time_with(&stage, 2, |config| config.contacts.numbers_first_day = 40).await;
         let [ann, bob, cid] = fleet[0].people(["ann", "bob", "cid"]).await;

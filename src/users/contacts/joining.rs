@@ -29,6 +29,8 @@ const PAGE: u64 = 500;
 const ARRIVALS: u64 = 100;
 /// How often a node looks for arrivals that another has left behind.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// How often numbers that stand in no address book are forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
 /// Notes that somebody has a number from now on, in the transaction that gives it to them. Whoever calls it says so to
 /// `Contacts::look_for_arrivals` after the commit.
@@ -56,11 +58,19 @@ impl Contacts {
         self.arrived.notify_one();
     }
 
-    /// Tells of everybody who comes. One task of each node; never ends.
+    /// Tells of everybody who comes, and forgets what is remembered no longer. One task of each node; never ends.
     pub async fn welcome(&self, entries: &Entries) {
+        let mut swept_at = self.clock.now();
         loop {
             if let Err(error) = self.tell_all(entries).await {
                 tracing::warn!(%error, "those who know somebody's number could not be told that they are here");
+            }
+            if self.clock.now().since(swept_at) >= FORGET_EVERY {
+                swept_at = self.clock.now();
+                match self.sweep().await {
+                    Ok(rows) => tracing::debug!(rows, "forgot numbers that stand in no address book"),
+                    Err(error) => tracing::warn!(%error, "numbers in no address book could not be forgotten"),
+                }
             }
             tokio::select! {
                 () = self.arrived.notified() => {}

@@ -6,6 +6,8 @@ pub mod http;
 mod joining;
 mod numbers;
 mod sync;
+#[cfg(test)]
+mod tests;
 
 pub use book::{after, people};
 pub use joining::joined;
@@ -95,7 +97,16 @@ by_contacts! {
     AddContact => add,
     RemoveContact => remove,
     RenameContact => rename,
-    SyncContacts => sync,
+}
+
+impl Run for SyncContacts {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::SyncedContacts> {
+        let owner = caller.user()?;
+        app.limiter.count_sync(owner).await?;
+        let synced = app.contacts.sync(owner, self).await?;
+        app.entries.user_changed(owner);
+        Ok(synced)
+    }
 }
 
 impl Run for GetContacts {

@@ -10,16 +10,22 @@ use actors::protocol::{ErrorCode, Outcome, Refusal};
 use actors::retry::transact;
 use actors::sql::Table;
 use aws_lc_rs::hmac;
+use entities::db::parameter;
 use entities::{Timestamp, UserId, contact, contact_number, user};
 use sea_orm::{
-    ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter, QueryOrder,
-    QuerySelect, Set,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, PaginatorTrait, QueryFilter,
+    QueryOrder, QuerySelect, Set,
 };
 use std::collections::HashMap;
 use std::time::Duration;
 
 /// A day of the budget.
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// How long a number that stands in no address book is remembered: so long it is free to ask for it again.
+const REMEMBERED: Duration = Duration::from_secs(30 * 86_400);
+/// Rows that one statement deletes.
+const SWEPT_AT_ONCE: u64 = 500;
 
 /// A number's keyed hash.
 pub(super) type Hash = Vec<u8>;
@@ -141,6 +147,26 @@ impl Contacts {
         let listed = contact_number::COLUMN.owner_id.eq(owner).and(contact_number::COLUMN.listed.eq(true));
         contact_number::Entity::update_many().set(out).filter(listed).exec(transaction).await?;
         Ok(())
+    }
+
+    /// Forgets numbers that stand in no address book and were asked for long ago; tells how many.
+    pub(super) async fn sweep(&self) -> Result<u64, DbErr> {
+        let before = self.clock.now().minus(REMEMBERED);
+        let backend = self.db.backend();
+        let moment = parameter(backend, 1, "bigint");
+        let sql = format!(
+            "DELETE FROM contact_numbers WHERE (owner_id, number_hash) IN (SELECT owner_id, number_hash \
+             FROM contact_numbers WHERE NOT listed AND first_at < {moment} ORDER BY first_at LIMIT {SWEPT_AT_ONCE})"
+        );
+        let mut swept = 0;
+        loop {
+            let delete = backend.statement(sql.clone(), [before.into()]);
+            let deleted = self.db.heard(self.db.write().execute_raw(delete)).await?.rows_affected();
+            swept += deleted;
+            if deleted < SWEPT_AT_ONCE {
+                return Ok(swept);
+            }
+        }
     }
 
     /// Refuses numbers beyond what an address book may have.

@@ -120,6 +120,8 @@ impl Stage {
             &mut limits.rest_per_user_burst,
             &mut limits.rest_per_address_per_sec,
             &mut limits.rest_per_address_burst,
+            &mut limits.syncs_per_user_per_sec,
+            &mut limits.syncs_per_user_burst,
         ] {
             *limit = 1_000_000;
         }
