@@ -5,15 +5,16 @@
 //! A block is true for the pair's private conversation in the transaction that writes it. The journal and whoever opens
 //! a conversation hold the conversation before the accounts; so does a block, and no two wait for each other.
 
-use super::contacts::{after, people};
+use super::contacts::after;
 use super::counters;
 use crate::app::App;
 use crate::gateway::dispatch::Run;
 use actors::caller::Caller;
 use actors::conversation::blocking;
+use actors::privacy::{audience_changed, people};
 use actors::protocol::command::{Block, ListBlocked, Unblock};
 use actors::protocol::view::{Blocked, ListedBlock, Page};
-use actors::protocol::{ErrorCode, Outcome, Refusal, check};
+use actors::protocol::{ErrorCode, Outcome, Refusal, check, view};
 use actors::retry::transact;
 use entities::{UserId, block};
 use sea_orm::{
@@ -48,9 +49,12 @@ impl Run for ListBlocked {
         let more = rows.len() as u64 > limit;
         rows.truncate(limit as usize);
         let next_cursor = rows.last().filter(|_| more).map(|row| row.user_id.to_string());
-        let mut people = people(&app.db, &*app.clock, by, rows.iter().map(|row| row.user_id).collect()).await?;
+        let whom: Vec<UserId> = rows.iter().map(|row| row.user_id).collect();
+        let mut people = people(app.db.read(), by, &whom).await?;
         let listed = |row: &block::Model| {
-            Some(ListedBlock { block: Blocked::from_row(row), user: people.remove(&row.user_id)? })
+            let (user, relation) = people.remove(&row.user_id)?;
+            let user = view::User::from_row(user, relation, app.clock.now());
+            Some(ListedBlock { block: Blocked::from_row(row), user })
         };
         Ok(Page { items: rows.iter().filter_map(listed).collect(), next_cursor })
     }
@@ -70,6 +74,7 @@ async fn set(app: &App, by: UserId, other: UserId, blocked: bool) -> Outcome<Opt
             transact(&app.db, &*app.clock, async |transaction| write(transaction, app, (by, other), blocked).await);
         if let Attempt::Done(row) = attempt.await? {
             app.entries.user_changed(by);
+            [by, other].into_iter().for_each(|user| app.entries.audience_changed(user));
             return Ok(row);
         }
     }
@@ -102,6 +107,7 @@ async fn write(
         let user_rev = owner.user_rev + 1;
         let row = block::Model { owner_id: by, user_id: other, removed: !blocked, user_rev, created_at };
         counters::raise(transaction, owner, 1).await?;
+        audience_changed(transaction, app.clock.now(), &[by, other]).await?;
         save(transaction, row.clone()).await?;
         Some(row)
     };

@@ -41,17 +41,8 @@ fn matched(reply: &Value) -> Vec<(i64, &str, &str)> {
         .collect()
 }
 
-async fn sets_privacy(stage: &Stage, whom: &Person, subject: &str, audience: &str) {
-    let db = entities::Db::open(&entities::Options::new(stage.database_url())).await.unwrap();
-    use sea_orm::ConnectionTrait;
-    let privacy = json!({ subject: audience });
-    let id = match db.backend() {
-        entities::Backend::Sqlite => format!("x'{}'", whom.id.uuid().simple()),
-        entities::Backend::Postgres => format!("'{}'", whom.id),
-    };
-    let sql = format!("UPDATE users SET privacy = '{privacy}' WHERE id = {id}");
-    db.write().execute_unprepared(&sql).await.unwrap();
-    db.close().await.unwrap();
+async fn sets_privacy(whom: &Person, subject: &str, audience: &str) {
+    whom.calls("users.updatePrivacy", json!({ subject: audience })).await.ok();
 }
 
 stories! {
@@ -103,7 +94,7 @@ stories! {
         let node = Node::start(&stage).await;
         let [ann, bob] = node.people(["ann", "bob"]).await;
         let nobody = "+4915199999999";
-        sets_privacy(&stage, &bob, "foundByNumber", "nobody").await;
+        sets_privacy(&bob, "foundByNumber", "nobody").await;
         let answers = async |number: &str| {
             let synced = syncs(&ann, "merge", &[(number, "x")]).await;
             let added = ann.calls("users.addContact", json!({ "phoneNumber": number })).await;
@@ -114,19 +105,19 @@ stories! {
         assert_eq!(answers(&bob.phone).await, answers(nobody).await);
         assert!(book(&ann, "all").await.is_empty());
         // Those in his own address book find him.
-        sets_privacy(&stage, &bob, "foundByNumber", "contacts").await;
+        sets_privacy(&bob, "foundByNumber", "contacts").await;
         assert_eq!(matched(&syncs(&ann, "merge", &[(&bob.phone, "x")]).await), []);
         bob.befriends(&ann).await.ok();
         assert_eq!(matched(&syncs(&ann, "merge", &[(&bob.phone, "x")]).await).len(), 1);
         let found = ann.calls("users.search", json!({ "q": bob.phone })).await.ok();
         assert_eq!(found["items"][0]["id"], json!(bob.id));
         // Who was found stays, whatever becomes of the setting and of the list: neither tells of the other.
-        sets_privacy(&stage, &bob, "foundByNumber", "nobody").await;
+        sets_privacy(&bob, "foundByNumber", "nobody").await;
         for list in [&[(&*bob.phone, "x")][..], &[]] {
             assert_eq!(matched(&syncs(&ann, "replace", list).await), []);
             assert_eq!(who(&book(&ann, "all").await), ["bob"]);
         }
-        sets_privacy(&stage, &bob, "foundByNumber", "everyone").await;
+        sets_privacy(&bob, "foundByNumber", "everyone").await;
         syncs(&ann, "replace", &[]).await;
         assert!(book(&ann, "all").await.is_empty());
         // Neither finds the other while one of them blocks.
@@ -143,7 +134,7 @@ stories! {
         for person in [&ann, &bob, &cid] {
             assert_eq!(matched(&syncs(person, "merge", &[(&number, "Dan the man")]).await), []);
         }
-        sets_privacy(&stage, &bob, "foundByNumber", "nobody").await;
+        sets_privacy(&bob, "foundByNumber", "nobody").await;
         syncs(&cid, "replace", &[]).await;
         let dan = Person::arrives(&fleet[1], "dan").await;
         assert_eq!(dan.phone, number);

@@ -1,16 +1,15 @@
 //! What somebody does to their address book by hand.
 //! Never what a sync of numbers makes of it.
 
-use super::{Contacts, counters, owner, save};
+use super::{Contacts, counters, owner, raise, save};
 use crate::auth::phone;
-use actors::privacy::{Relation, Relations, Subject, allows};
+use actors::privacy::{Relation, Relations, Subject, allows, people};
 use actors::protocol::command::{AddContact, ContactFilter, GetContacts, RemoveContact, RenameContact};
 use actors::protocol::view::{Contact, ListedContact, Page};
 use actors::protocol::{Error, ErrorCode, Outcome, Refusal, check, view};
 use actors::retry::transact;
 use entities::{UserId, contact, user};
 use sea_orm::{ColumnTrait, QueryFilter, QueryOrder, QuerySelect};
-use std::collections::HashMap;
 
 impl Contacts {
     /// `users.addContact`. Whom a sync has brought in, or a proposal, is from now on there by hand.
@@ -38,7 +37,7 @@ impl Contacts {
                 None => contact::Model { name: name.clone(), ..entry(by, user, now) },
             };
             if listed.as_ref() != Some(&new) {
-                counters::raise(transaction, &owner, 1).await?;
+                raise(transaction, &*self.clock, &owner, 1).await?;
                 save(transaction, [contact::Model { user_rev, ..new.clone() }]).await?;
             }
             Ok(Contact::from_row(&new))
@@ -93,7 +92,7 @@ impl Contacts {
             let Some(row) = contact::of(by, command.user_id).one(transaction).await?.filter(|row| !row.removed) else {
                 return Ok(());
             };
-            counters::raise(transaction, &owner, 1).await?;
+            raise(transaction, &*self.clock, &owner, 1).await?;
             save(transaction, [tombstone(row, owner.user_rev + 1)]).await?;
             Ok(())
         })
@@ -144,28 +143,15 @@ impl Contacts {
         let more = rows.len() as u64 > limit;
         rows.truncate(limit as usize);
         let next_cursor = rows.last().filter(|_| more).map(|row| row.user_id.to_string());
-        let mut people = people(&self.db, &*self.clock, by, rows.iter().map(|row| row.user_id).collect()).await?;
+        let whom: Vec<UserId> = rows.iter().map(|row| row.user_id).collect();
+        let mut people = people(self.db.read(), by, &whom).await?;
         let listed = |row: &contact::Model| {
-            Some(ListedContact { contact: Contact::from_row(row), user: people.remove(&row.user_id)? })
+            let (user, relation) = people.remove(&row.user_id)?;
+            let user = view::User::from_row(user, relation, self.clock.now());
+            Some(ListedContact { contact: Contact::from_row(row), user })
         };
         Ok(Page { items: rows.iter().filter_map(listed).collect(), next_cursor })
     }
-}
-
-/// These people, as somebody sees them: three statements, however many they are.
-///
-/// # Errors
-/// Those of the database.
-pub async fn people(
-    db: &entities::Db,
-    clock: &dyn actors::clock::Clock,
-    viewer: UserId,
-    whom: Vec<UserId>,
-) -> Outcome<HashMap<UserId, view::User>> {
-    let relations = Relations::of(db.read(), viewer, &whom).await?;
-    let rows = user::among(whom).all(db.read()).await?;
-    let seen = |row: user::Model| (row.id, view::User::from_row(row.clone(), relations.to(row.id), clock.now()));
-    Ok(rows.into_iter().map(seen).collect())
 }
 
 /// Where a page begins that goes by users' ids.

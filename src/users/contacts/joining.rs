@@ -11,7 +11,7 @@ use super::numbers::Hash;
 use super::{Contacts, counters, save, sync};
 use actors::clock::Clock;
 use actors::entry::Entries;
-use actors::privacy::{Relation, Subject, allows};
+use actors::privacy::{Relation, Subject, allows, audience_changed};
 use actors::protocol::{Error, Outcome};
 use actors::retry::transact;
 use entities::{UserId, arrival, block, contact, contact_number, user};
@@ -86,7 +86,7 @@ impl Contacts {
             for arrival in &arrivals {
                 while let Some(told) = self.tell_page(arrival.user_id).await? {
                     left = true;
-                    told.into_iter().for_each(|user| entries.user_changed(user));
+                    told.into_iter().for_each(|user| super::tell(entries, user));
                 }
             }
             if !left || (arrivals.len() as u64) < ARRIVALS {
@@ -167,6 +167,7 @@ impl Contacts {
         }
         save(transaction, rows).await?;
         raise_all(transaction, &told).await?;
+        audience_changed(transaction, now, &told).await?;
         counters::raise(transaction, new, proposed as usize).await?;
         if proposed > 0 {
             told.push(newcomer);

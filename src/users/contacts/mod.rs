@@ -9,7 +9,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
-pub use book::{after, people};
+pub use book::after;
 pub use joining::joined;
 
 use super::counters;
@@ -19,6 +19,8 @@ use crate::config;
 use crate::gateway::dispatch::Run;
 use actors::caller::Caller;
 use actors::clock::Clock;
+use actors::entry::Entries;
+use actors::privacy::audience_changed;
 use actors::protocol::command::{AddContact, GetContacts, RemoveContact, RenameContact, SyncContacts};
 use actors::protocol::{ErrorCode, Outcome, view};
 use actors::sql::Table;
@@ -52,6 +54,21 @@ async fn owner(transaction: &DatabaseTransaction, owner: UserId) -> Outcome<user
     locked.into_iter().next().ok_or_else(|| ErrorCode::UserNotFound.into())
 }
 
+/// Raises the counter of a locked owner by as many entries as come or go, and notes that others may see more or less of
+/// the owner than before.
+async fn raise(
+    transaction: &DatabaseTransaction,
+    clock: &dyn Clock,
+    owner: &user::Model,
+    by: usize,
+) -> Result<(), DbErr> {
+    if by > 0 {
+        counters::raise(transaction, owner, by).await?;
+        audience_changed(transaction, clock.now(), &[owner.id]).await?;
+    }
+    Ok(())
+}
+
 /// Writes entries as they are now to be.
 async fn save(transaction: &DatabaseTransaction, rows: impl IntoIterator<Item = contact::Model>) -> Result<(), DbErr> {
     let mut table = Table::new(9);
@@ -80,13 +97,19 @@ async fn save(transaction: &DatabaseTransaction, rows: impl IntoIterator<Item = 
         .await
 }
 
+/// An address book has changed: its owner's devices hear of it, and whoever watches the owner is looked at again.
+fn tell(entries: &Entries, owner: UserId) {
+    entries.user_changed(owner);
+    entries.audience_changed(owner);
+}
+
 macro_rules! by_contacts {
     ($($command:ident => $method:ident),+ $(,)?) => {
         $(impl Run for $command {
             async fn run(self, app: &App, caller: &Caller) -> Outcome<Self::Reply> {
                 let owner = caller.user()?;
                 let done = app.contacts.$method(owner, self).await?;
-                app.entries.user_changed(owner);
+                tell(&app.entries, owner);
                 Ok(done)
             }
         })+
@@ -104,7 +127,7 @@ impl Run for SyncContacts {
         let owner = caller.user()?;
         app.limiter.count_sync(owner).await?;
         let synced = app.contacts.sync(owner, self).await?;
-        app.entries.user_changed(owner);
+        tell(&app.entries, owner);
         Ok(synced)
     }
 }

@@ -11,7 +11,7 @@
 
 use super::book::{entry, tombstone};
 use super::numbers::{Hash, Wanted};
-use super::{Contacts, counters, owner, save};
+use super::{Contacts, owner, raise, save};
 use crate::auth::{Auth, phone};
 use actors::privacy::{Relations, Subject, allows};
 use actors::protocol::command::{CONTACT_NAME_BYTES, KnownNumber, SyncContacts, SyncMode};
@@ -125,7 +125,7 @@ impl Contacts {
         if new > 0 {
             self.check_room(transaction, by, new).await?;
         }
-        counters::raise(transaction, &owner, changed.len()).await?;
+        raise(transaction, &*self.clock, &owner, changed.len()).await?;
         let revs = owner.user_rev + 1..;
         save(transaction, changed.into_iter().zip(revs).map(|(row, user_rev)| contact::Model { user_rev, ..row }))
             .await?;

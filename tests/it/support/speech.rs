@@ -25,6 +25,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("users.cancelExport", "DELETE", "/users/me/exports/{exportId}"),
     ("users.deleteAccount", "POST", "/users/me/deletion"),
     ("users.cancelDeletion", "DELETE", "/users/me/deletion"),
+    ("users.updatePrivacy", "PATCH", "/users/me/privacy"),
     ("users.getContacts", "GET", "/users/me/contacts"),
     ("users.addContact", "POST", "/users/me/contacts"),
     ("users.syncContacts", "POST", "/users/me/contacts/sync"),
