@@ -3,6 +3,12 @@
 use crate::support::speech::id_of;
 use crate::support::*;
 
+/// Awaits that somebody is shown so.
+async fn sees(socket: &Socket, whom: &Person, status: &str) {
+    let fits = |frame: &Value| frame["data"]["userId"] == json!(whom.id) && frame["data"]["status"] == status;
+    socket.hears_that("presence.changed", fits).await;
+}
+
 stories! {
     async fn nothing_is_said_between_two_of_whom_one_blocks_the_other(stage: Stage) {
         let node = Node::start(&stage).await;
@@ -105,7 +111,9 @@ stories! {
         let book = ann.calls("users.getContacts", json!({})).await.ok();
         assert_eq!(book["items"][0]["userId"], json!(bob.id));
     }
+}
 
+fleet_stories! {
     async fn what_is_under_way_when_somebody_blocks_is_refused_too(stage: Stage) {
         let fleet = Fleet::in_real_time(&stage, 2).await;
         let [ann, bob] = fleet[0].people(["ann", "bob"]).await;
@@ -191,5 +199,45 @@ stories! {
                 one.says_in(pair, "hello").await;
             }
         }
+    }
+
+    async fn neither_is_shown_whether_the_other_is_there(stage: Stage) {
+        let fleet = Fleet::start(&stage, 2).await;
+        let [ann, bob, cid] = fleet[0].people(["ann", "bob", "cid"]).await;
+        let group = ann.creates_group("tea", &[&bob, &cid]).await;
+        let (anns, bobs) = (ann.connects().await, bob.at(&fleet[1]).connects().await);
+        let cids = cid.connects().await;
+        let watches = async |socket: &Socket, whom: &Person| {
+            let watched = socket.calls("presence.watch", json!({ "userIds": [whom.id] })).await.ok();
+            if watched["items"][0]["status"] != "online" {
+                sees(socket, whom, "online").await;
+            }
+        };
+        watches(&anns, &bob).await;
+        watches(&bobs, &ann).await;
+        watches(&cids, &ann).await;
+        ann.blocks(&bob).await.ok();
+        sees(&anns, &bob, "offline").await;
+        sees(&bobs, &ann, "offline").await;
+        for (socket, status) in [(&anns, "busy"), (&bobs, "away")] {
+            socket.calls("presence.set", json!({ "status": status })).await.ok();
+        }
+        ann.calls("users.updateProfile", json!({ "userId": "me", "bio": "I moved." })).await.ok();
+        // Others see what they saw.
+        sees(&cids, &ann, "busy").await;
+        cid.says_in(group, "hello").await;
+        for (socket, whom, status) in [(&anns, &bob, "away"), (&bobs, &ann, "busy")] {
+            socket.hears_said("hello").await;
+            let asked = socket.calls("presence.get", json!({ "userIds": [whom.id] })).await.ok();
+            assert!(!asked.to_string().contains(status), "{asked}");
+            let of_them = |frame: &Value| frame["data"]["userId"] == json!(whom.id);
+            assert!(!socket.heard().iter().any(|frame| of_them(frame) && frame["data"]["status"] == status));
+            assert!(!socket.has_heard("profile.changed"));
+        }
+        let seen = bob.calls("users.getProfile", json!({ "userId": ann.id })).await.ok();
+        assert_eq!((&seen["displayName"], seen.get("bio")), (&json!("ann"), None));
+        ann.unblocks(&bob).await.ok();
+        sees(&anns, &bob, "away").await;
+        sees(&bobs, &ann, "busy").await;
     }
 }

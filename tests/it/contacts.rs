@@ -126,36 +126,6 @@ stories! {
         assert_eq!(matched(&syncs(&bob, "merge", &[(&ann.phone, "x")]).await), []);
     }
 
-    async fn both_are_told_when_somebody_joins_whose_number_was_known(stage: Stage) {
-        let fleet = Fleet::start(&stage, 2).await;
-        let [ann, bob, cid] = fleet[0].people(["ann", "bob", "cid"]).await;
-        let number = next_number(&cid);
-        let (anns, bobs) = (ann.connects().await, bob.connects().await);
-        for person in [&ann, &bob, &cid] {
-            assert_eq!(matched(&syncs(person, "merge", &[(&number, "Dan the man")]).await), []);
-        }
-        sets_privacy(&bob, "foundByNumber", "nobody").await;
-        syncs(&cid, "replace", &[]).await;
-        let dan = Person::arrives(&fleet[1], "dan").await;
-        assert_eq!(dan.phone, number);
-        for socket in [&anns, &bobs] {
-            let told = socket.hears("contact.updated").await;
-            let (who, name) = (&told["data"]["userId"], &told["data"]["name"]);
-            assert_eq!((who, name), (&json!(dan.id), &json!("Dan the man")));
-        }
-        assert_eq!(who(&book(&ann, "all").await), ["dan"]);
-        // Those who let themselves be found are proposed; Cid has taken the number out.
-        assert_eq!(who(&book(&dan, "suggested").await), ["ann"]);
-        assert!(book(&dan, "all").await.is_empty() && book(&cid, "all").await.is_empty());
-        // Whoever was taken off the list stays off; whoever is added is a contact.
-        dan.befriends(&ann).await.ok();
-        assert!(book(&dan, "suggested").await.is_empty());
-        assert_eq!(who(&book(&dan, "all").await), ["ann"]);
-        // Signing in again is no joining.
-        dan.on_another_device().await;
-        assert_eq!(who(&book(&dan, "suggested").await), [] as [&str; 0]);
-    }
-
     async fn new_numbers_are_counted_by_the_day_over_all_nodes(stage: Stage) {
         let set = |config: &mut quckchat::config::Config| {
             (config.contacts.numbers_first_day, config.contacts.numbers_per_day) = (6, 3);
@@ -213,37 +183,6 @@ stories! {
         syncs(&bob, "merge", &[]).await;
     }
 
-    async fn two_devices_that_sync_at_once_lose_nothing_and_get_no_more(stage: Stage) {
-        let fleet = Fleet::in_real_time_with(&stage, 2, |config| config.contacts.numbers_first_day = 40).await;
-        let [ann, bob, cid] = fleet[0].people(["ann", "bob", "cid"]).await;
-        let there = ann.at(&fleet[1]);
-        let list = |from: usize, whom: &Person| {
-            let strangers = (from..from + 24).map(|n| json!({ "phoneNumber": format!("+49151999999{n:02}") }));
-            let contacts: Vec<Value> = strangers.chain([json!({ "phoneNumber": whom.phone })]).collect();
-            json!({ "contacts": contacts })
-        };
-        // Both fit: they share most of their numbers.
-        let (one, other) = (list(0, &bob), list(4, &cid));
-        let (one, other) =
-            tokio::join!(ann.calls("users.syncContacts", one), there.calls("users.syncContacts", other));
-        assert_eq!((matched(&one.ok()).len(), matched(&other.ok()).len()), (1, 1));
-        assert_eq!(who(&book(&ann, "all").await), ["bob", "cid"]);
-        assert_eq!(syncs(&ann, "merge", &[]).await["budgetLeft"], 10);
-        // Of those who would take more than is left, one goes first.
-        let wants = |n: usize| json!({ "contacts": (0..6).map(|m| json!({ "phoneNumber": format!("+4915188888{n}{m}0") })).collect::<Vec<_>>() });
-        let asks = |n: usize| {
-            let (person, data) = (if n % 2 == 0 { ann.clone() } else { there.clone() }, wants(n));
-            async move { person.calls("users.syncContacts", data).await }
-        };
-        let answers = futures_util::future::join_all((0..6).map(asks)).await;
-        assert_eq!(answers.into_iter().filter(|answer| answer.result.is_ok()).count(), 1);
-        assert_eq!(syncs(&ann, "merge", &[]).await["budgetLeft"], 4);
-        // Two whole lists at once end as if one had come after the other.
-        let (bobs, cids) = ([(&*bob.phone, "b")], [(&*cid.phone, "c")]);
-        tokio::join!(syncs(&ann, "replace", &bobs), syncs(&there, "replace", &cids));
-        assert_eq!(book(&ann, "all").await.len(), 1);
-    }
-
     async fn an_address_book_is_kept_by_hand(stage: Stage) {
         let node = Node::start(&stage).await;
         let [ann, bob, cid, dan] = node.people(["ann", "bob", "cid", "dan"]).await;
@@ -298,6 +237,69 @@ stories! {
             let bad = json!({ "cursor": "nonsense" });
             door.calls("users.getContacts", bad).await.is_refused_for(ErrorCode::RequestInvalid, "cursor");
         }
+    }
+}
+
+fleet_stories! {
+    async fn both_are_told_when_somebody_joins_whose_number_was_known(stage: Stage) {
+        let fleet = Fleet::start(&stage, 2).await;
+        let [ann, bob, cid] = fleet[0].people(["ann", "bob", "cid"]).await;
+        let number = next_number(&cid);
+        let (anns, bobs) = (ann.connects().await, bob.connects().await);
+        for person in [&ann, &bob, &cid] {
+            assert_eq!(matched(&syncs(person, "merge", &[(&number, "Dan the man")]).await), []);
+        }
+        sets_privacy(&bob, "foundByNumber", "nobody").await;
+        syncs(&cid, "replace", &[]).await;
+        let dan = Person::arrives(&fleet[1], "dan").await;
+        assert_eq!(dan.phone, number);
+        for socket in [&anns, &bobs] {
+            let told = socket.hears("contact.updated").await;
+            let (who, name) = (&told["data"]["userId"], &told["data"]["name"]);
+            assert_eq!((who, name), (&json!(dan.id), &json!("Dan the man")));
+        }
+        assert_eq!(who(&book(&ann, "all").await), ["dan"]);
+        // Those who let themselves be found are proposed; Cid has taken the number out.
+        assert_eq!(who(&book(&dan, "suggested").await), ["ann"]);
+        assert!(book(&dan, "all").await.is_empty() && book(&cid, "all").await.is_empty());
+        // Whoever was taken off the list stays off; whoever is added is a contact.
+        dan.befriends(&ann).await.ok();
+        assert!(book(&dan, "suggested").await.is_empty());
+        assert_eq!(who(&book(&dan, "all").await), ["ann"]);
+        // Signing in again is no joining.
+        dan.on_another_device().await;
+        assert_eq!(who(&book(&dan, "suggested").await), [] as [&str; 0]);
+    }
+
+    async fn two_devices_that_sync_at_once_lose_nothing_and_get_no_more(stage: Stage) {
+        let fleet = Fleet::in_real_time_with(&stage, 2, |config| config.contacts.numbers_first_day = 40).await;
+        let [ann, bob, cid] = fleet[0].people(["ann", "bob", "cid"]).await;
+        let there = ann.at(&fleet[1]);
+        let list = |from: usize, whom: &Person| {
+            let strangers = (from..from + 24).map(|n| json!({ "phoneNumber": format!("+49151999999{n:02}") }));
+            let contacts: Vec<Value> = strangers.chain([json!({ "phoneNumber": whom.phone })]).collect();
+            json!({ "contacts": contacts })
+        };
+        // Both fit: they share most of their numbers.
+        let (one, other) = (list(0, &bob), list(4, &cid));
+        let (one, other) =
+            tokio::join!(ann.calls("users.syncContacts", one), there.calls("users.syncContacts", other));
+        assert_eq!((matched(&one.ok()).len(), matched(&other.ok()).len()), (1, 1));
+        assert_eq!(who(&book(&ann, "all").await), ["bob", "cid"]);
+        assert_eq!(syncs(&ann, "merge", &[]).await["budgetLeft"], 10);
+        // Of those who would take more than is left, one goes first.
+        let wants = |n: usize| json!({ "contacts": (0..6).map(|m| json!({ "phoneNumber": format!("+4915188888{n}{m}0") })).collect::<Vec<_>>() });
+        let asks = |n: usize| {
+            let (person, data) = (if n % 2 == 0 { ann.clone() } else { there.clone() }, wants(n));
+            async move { person.calls("users.syncContacts", data).await }
+        };
+        let answers = futures_util::future::join_all((0..6).map(asks)).await;
+        assert_eq!(answers.into_iter().filter(|answer| answer.result.is_ok()).count(), 1);
+        assert_eq!(syncs(&ann, "merge", &[]).await["budgetLeft"], 4);
+        // Two whole lists at once end as if one had come after the other.
+        let (bobs, cids) = ([(&*bob.phone, "b")], [(&*cid.phone, "c")]);
+        tokio::join!(syncs(&ann, "replace", &bobs), syncs(&there, "replace", &cids));
+        assert_eq!(book(&ann, "all").await.len(), 1);
     }
 
     async fn every_device_learns_of_ones_contacts(stage: Stage) {

@@ -61,24 +61,6 @@ stories! {
         assert_eq!(devices(&ann).await.len(), 1);
     }
 
-    async fn a_removed_device_is_signed_out_at_every_node(stage: Stage) {
-        let fleet = Fleet::start(&stage, 2).await;
-        let [ann] = fleet[0].people(["ann"]).await;
-        let phone = ann.on_another_device().await.at(&fleet[1]);
-        registers(&ann, "laptop", json!(null)).await;
-        registers(&phone, "phone", fcm("t")).await;
-        let (laptops, phones) = (ann.connects().await, phone.connects().await);
-        ann.calls("users.removeDevice", json!({ "deviceId": "phone" })).await.ok_with(204);
-        assert_eq!(phones.is_closed().await, 4403);
-        phone.spends(&phone.refresh_token()).await.is_refused(ErrorCode::AuthSessionRevoked);
-        fleet.clock.advance(secs(1));
-        phone.opens_list().await.is_refused(ErrorCode::AuthSessionRevoked);
-        laptops.is_served().await;
-        laptops.stays_open();
-        let listed = devices(&ann).await;
-        assert_eq!((listed.len(), &listed[0]["deviceId"]), (1, &json!("laptop")));
-    }
-
     async fn a_push_token_is_one_devices(stage: Stage) {
         let node = Node::start(&stage).await;
         let [ann, bob] = node.people(["ann", "bob"]).await;
@@ -93,23 +75,6 @@ stories! {
         assert_eq!((reached(&ann).await.len(), reached(&bob).await.len()), (1, 1));
         ann.calls("users.updatePushToken", json!({ "deviceId": "old", "push": fcm("token") })).await.ok();
         assert_eq!((reached(&ann).await.len(), reached(&bob).await.len()), (2, 0));
-    }
-
-    async fn a_push_token_that_many_bring_at_once_is_one_devices(stage: Stage) {
-        let fleet = Fleet::in_real_time(&stage, 2).await;
-        let people = fleet[0].people(["ann", "bob", "cid"]).await;
-        for round in 0..3 {
-            let wish = |at: usize| {
-                let person = people[at % 3].at(&fleet[at % 2]);
-                async move { registers(&person, &format!("device {at}"), fcm(&format!("token {}", round % 2))).await }
-            };
-            futures_util::future::join_all((0..12).map(wish)).await;
-            let mut reachable = 0;
-            for person in &people {
-                reachable += reached(person).await.len();
-            }
-            assert_eq!(reachable, 1, "in round {round}");
-        }
     }
 
     async fn a_browser_brings_an_https_endpoint_and_its_keys(stage: Stage) {
@@ -172,5 +137,42 @@ stories! {
         let third = json!({ "deviceId": "tablet", "platform": "ios", "name": "x" });
         tablet.calls("users.registerDevice", third).await.is_refused(ErrorCode::DeviceTooMany);
         assert_eq!(devices(&ann).await.len(), 2);
+    }
+}
+
+fleet_stories! {
+    async fn a_removed_device_is_signed_out_at_every_node(stage: Stage) {
+        let fleet = Fleet::start(&stage, 2).await;
+        let [ann] = fleet[0].people(["ann"]).await;
+        let phone = ann.on_another_device().await.at(&fleet[1]);
+        registers(&ann, "laptop", json!(null)).await;
+        registers(&phone, "phone", fcm("t")).await;
+        let (laptops, phones) = (ann.connects().await, phone.connects().await);
+        ann.calls("users.removeDevice", json!({ "deviceId": "phone" })).await.ok_with(204);
+        assert_eq!(phones.is_closed().await, 4403);
+        phone.spends(&phone.refresh_token()).await.is_refused(ErrorCode::AuthSessionRevoked);
+        fleet.clock.advance(secs(1));
+        phone.opens_list().await.is_refused(ErrorCode::AuthSessionRevoked);
+        laptops.is_served().await;
+        laptops.stays_open();
+        let listed = devices(&ann).await;
+        assert_eq!((listed.len(), &listed[0]["deviceId"]), (1, &json!("laptop")));
+    }
+
+    async fn a_push_token_that_many_bring_at_once_is_one_devices(stage: Stage) {
+        let fleet = Fleet::in_real_time(&stage, 2).await;
+        let people = fleet[0].people(["ann", "bob", "cid"]).await;
+        for round in 0..3 {
+            let wish = |at: usize| {
+                let person = people[at % 3].at(&fleet[at % 2]);
+                async move { registers(&person, &format!("device {at}"), fcm(&format!("token {}", round % 2))).await }
+            };
+            futures_util::future::join_all((0..12).map(wish)).await;
+            let mut reachable = 0;
+            for person in &people {
+                reachable += reached(person).await.len();
+            }
+            assert_eq!(reachable, 1, "in round {round}");
+        }
     }
 }
