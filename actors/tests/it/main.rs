@@ -14,3 +14,4 @@ mod leases;
 mod presence;
 mod reading;
 mod rooms;
+mod standing;

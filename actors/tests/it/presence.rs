@@ -5,8 +5,8 @@ use super::support::*;
 use actors::caller::{Caller, Identity};
 use actors::cluster::most_present;
 use actors::protocol::Door;
-use entities::user;
-use sea_orm::ConnectionTrait;
+use entities::{Audience, Privacy, user};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, Set};
 use view::Status;
 
 /// Two nodes of one clock; ann watches bob on the first.
@@ -195,6 +195,64 @@ on_both! {
         one.presences.unwatch(&caller(&town.watcher), UnwatchPresence { user_ids: None }).await.unwrap();
         town.sets(one, Status::Away).await;
         assert!(town.heard().await.is_empty());
+    }
+
+    async fn who_may_see_somebody_no_more_is_told_so_by_a_hint_or_by_the_sweep(stage: &Stage) {
+        let bus = LocalBus::new();
+        let town = Town::joined_by(stage, &bus).await;
+        let (one, two, bob) = (&town.one, &town.two, town.bob);
+        one.presences.opened(bob, device()).await;
+        assert_eq!(town.heard().await, ["online"]);
+        for lost in [false, true] {
+            bus.lose_hints(lost);
+            for (audience, shown) in [(Audience::Nobody, "offline"), (Audience::Everyone, "online")] {
+                let privacy = Privacy { last_seen: audience, ..Privacy::default() };
+                let row = user::ActiveModel { id: Set(bob), privacy: Set(privacy), ..Default::default() };
+                row.update(two.db.write()).await.unwrap();
+                let now = actors::clock::Clock::now(two.clock.as_ref());
+                actors::privacy::audience_changed(two.db.write(), now, &[bob]).await.unwrap();
+                two.entries.audience_changed(bob);
+                assert!(town.watcher.hears().is_empty(), "not before the rows were read");
+                if lost {
+                    one.sweeps().await;
+                } else {
+                    one.mends().await;
+                }
+                let told = town.watcher.hears();
+                let statuses: Vec<&Value> =
+                    told.iter().filter(|told| told["event"] == "presence.changed").map(|told| &told["data"]).collect();
+                assert_eq!(statuses, [&json!({ "userId": bob, "status": shown })], "lost: {lost}");
+                // Once, however often it is looked at.
+                one.sweeps().await;
+                assert!(town.heard().await.is_empty());
+            }
+            // What changes while somebody is hidden is not told; what they find then is how it is.
+            town.sets(one, Status::Online).await;
+        }
+    }
+
+    async fn what_changes_while_somebody_is_hidden_is_found_when_they_are_shown_again(stage: &Stage) {
+        let town = Town::on(stage).await;
+        let (one, bob) = (&town.one, town.bob);
+        let lets = async |last_seen| {
+            let privacy = Privacy { last_seen, ..Privacy::default() };
+            let row = user::ActiveModel { id: Set(bob), privacy: Set(privacy), ..Default::default() };
+            row.update(one.db.write()).await.unwrap();
+            one.entries.audience_changed(bob);
+            one.mends().await;
+        };
+        lets(Audience::Nobody).await;
+        town.watcher.hears();
+        one.presences.opened(bob, device()).await;
+        town.sets(one, Status::Busy).await;
+        assert!(town.heard().await.is_empty());
+        let hidden = view::Presence { user_id: bob, status: Status::Offline, last_seen_at: None };
+        assert_eq!(town.looks(one).await, hidden);
+        lets(Audience::Everyone).await;
+        let told = town.watcher.hears();
+        assert!(told.iter().any(|told| told["data"] == json!({ "userId": bob, "status": "busy" })), "{told:?}");
+        town.sets(one, Status::Away).await;
+        assert_eq!(town.heard().await, ["away"]);
     }
 
     async fn what_hints_did_not_tell_the_sweep_does(stage: &Stage) {

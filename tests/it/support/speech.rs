@@ -25,7 +25,11 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("users.cancelExport", "DELETE", "/users/me/exports/{exportId}"),
     ("users.deleteAccount", "POST", "/users/me/deletion"),
     ("users.cancelDeletion", "DELETE", "/users/me/deletion"),
+    ("users.getSettings", "GET", "/users/me/settings"),
+    ("users.updateSettings", "PATCH", "/users/me/settings"),
+    ("users.getPrivacy", "GET", "/users/me/privacy"),
     ("users.updatePrivacy", "PATCH", "/users/me/privacy"),
+    ("users.setStatus", "PUT", "/users/me/status"),
     ("users.getContacts", "GET", "/users/me/contacts"),
     ("users.addContact", "POST", "/users/me/contacts"),
     ("users.syncContacts", "POST", "/users/me/contacts/sync"),
@@ -186,6 +190,11 @@ pub trait Speaks {
 
     async fn own_changes(&self, after_user_rev: i64) -> Answer {
         self.calls("users.changes", json!({ "afterUserRev": after_user_rev, "limit": 100 })).await
+    }
+
+    /// Lets those of an audience see or do something.
+    async fn lets(&self, subject: &str, audience: &str) {
+        self.calls("users.updatePrivacy", json!({ subject: audience })).await.ok_with(200);
     }
 
     /// Puts somebody into their address book.
