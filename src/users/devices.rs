@@ -32,7 +32,7 @@ struct Kept {
 }
 
 impl Run for RegisterDevice {
-    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::Device> {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::RegisteredDevice> {
         let by = caller.identity()?;
         let push = self.push.as_ref().map(kept).transpose()?;
         transact(&app.db, &*app.clock, async |transaction| {
@@ -72,7 +72,7 @@ impl Run for ListDevices {
 }
 
 impl Run for RenameDevice {
-    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::Device> {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::RegisteredDevice> {
         let by = caller.identity()?;
         let named = device::ActiveModel { name: Set(self.name.trim().to_owned()), ..device::ActiveModel::default() };
         let this = device::COLUMN.user_id.eq(by.user).and(device::COLUMN.id.eq(self.device_id.as_str()));
@@ -85,7 +85,7 @@ impl Run for RenameDevice {
 }
 
 impl Run for UpdatePushToken {
-    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::Device> {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::RegisteredDevice> {
         let by = caller.identity()?;
         let push = self.push.as_ref().map(kept).transpose()?;
         transact(&app.db, &*app.clock, async |transaction| {
@@ -246,13 +246,13 @@ fn event(kind: &'static str, by: Identity, caller: &Caller, device: &str) -> aud
     }
 }
 
-async fn one(app: &App, by: Identity, id: &str) -> Outcome<view::Device> {
+async fn one(app: &App, by: Identity, id: &str) -> Outcome<view::RegisteredDevice> {
     let devices = all(app, by).await?;
     devices.into_iter().find(|device| device.device_id == id).ok_or_else(|| ErrorCode::DeviceNotFound.into())
 }
 
 /// The devices of whoever asks, with what is known of their sessions.
-async fn all(app: &App, by: Identity) -> Result<Vec<view::Device>, DbErr> {
+async fn all(app: &App, by: Identity) -> Result<Vec<view::RegisteredDevice>, DbErr> {
     let rows = device::of_user(by.user).all(app.db.read()).await?;
     let live = session::live_of_user(by.user).all(app.db.read()).await?;
     let mut sessions: HashMap<&str, Vec<&session::Model>> = HashMap::new();
@@ -264,7 +264,7 @@ async fn all(app: &App, by: Identity) -> Result<Vec<view::Device>, DbErr> {
     let view = |row: device::Model| {
         let of_device = sessions.get(row.id.as_str()).map(Vec::as_slice).unwrap_or_default();
         let heard = of_device.iter().map(|session| session.last_seen_at).max();
-        view::Device {
+        view::RegisteredDevice {
             last_seen_at: std::cmp::max(heard.unwrap_or_default(), row.last_seen_at),
             sessions: of_device.len() as u32,
             current: of_device.iter().any(|session| session.id == by.session),

@@ -43,13 +43,13 @@ async fn list(app: web::Data<App>, call: Call<ListDevices>) -> Reply<view::Devic
 /// The caller's session belongs to it from then on. A push token that another device has leaves that one.
 #[utoipa::path(
     post, path = "/users/me/devices", operation_id = RegisterDevice::NAME, tag = "devices",
-    request_body = RegisterDevice, responses((status = 200, description = "The device", body = view::Device)),
+    request_body = RegisterDevice, responses((status = 200, description = "The device", body = view::RegisteredDevice)),
 )]
 async fn register(
     app: web::Data<App>,
     call: Call<RegisterDevice>,
     Body(command): Body<RegisterDevice>,
-) -> Reply<view::Device> {
+) -> Reply<view::RegisteredDevice> {
     reply(app.dispatch(&call, command).await)
 }
 
@@ -64,14 +64,14 @@ struct DeviceName {
 #[utoipa::path(
     patch, path = "/users/me/devices/{deviceId}", operation_id = RenameDevice::NAME, tag = "devices",
     params(("deviceId" = String, Path, description = "Which")), request_body = inline(DeviceName),
-    responses((status = 200, description = "The device after it", body = view::Device)),
+    responses((status = 200, description = "The device after it", body = view::RegisteredDevice)),
 )]
 async fn rename(
     app: web::Data<App>,
     call: Call<RenameDevice>,
     path: web::Path<Named>,
     Body(to): Body<DeviceName>,
-) -> Reply<view::Device> {
+) -> Reply<view::RegisteredDevice> {
     let device_id = path.into_inner().device_id;
     reply(app.dispatch(&call, RenameDevice { device_id, name: to.name }).await)
 }
@@ -97,14 +97,14 @@ struct Reach {
 #[utoipa::path(
     put, path = "/users/me/devices/{deviceId}/push", operation_id = UpdatePushToken::NAME, tag = "devices",
     params(("deviceId" = String, Path, description = "Which")), request_body = inline(Reach),
-    responses((status = 200, description = "The device after it", body = view::Device)),
+    responses((status = 200, description = "The device after it", body = view::RegisteredDevice)),
 )]
 async fn update_push(
     app: web::Data<App>,
     call: Call<UpdatePushToken>,
     path: web::Path<Named>,
     Body(to): Body<Reach>,
-) -> Reply<view::Device> {
+) -> Reply<view::RegisteredDevice> {
     let device_id = path.into_inner().device_id;
     reply(app.dispatch(&call, UpdatePushToken { device_id, push: to.push }).await)
 }

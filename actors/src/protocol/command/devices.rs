@@ -114,7 +114,7 @@ pub struct RegisterDevice {
     /// How a push reaches it; absent where none does.
     pub push: Option<Push>,
 }
-command!(RegisterDevice = "users.registerDevice" -> view::Device; |c| {
+command!(RegisterDevice = "users.registerDevice" -> view::RegisteredDevice; |c| {
     device_id(&c.device_id)?;
     check::text("name", &c.name, 1, 100)?;
     if let Some(version) = &c.app_version {
@@ -138,7 +138,7 @@ pub struct RenameDevice {
     /// The name, at most 100 bytes.
     pub name: String,
 }
-command!(RenameDevice = "users.renameDevice" -> view::Device; |c| {
+command!(RenameDevice = "users.renameDevice" -> view::RegisteredDevice; |c| {
     device_id(&c.device_id)?;
     check::text("name", &c.name, 1, 100)
 });
@@ -161,7 +161,7 @@ pub struct UpdatePushToken {
     /// How; absent where none does.
     pub push: Option<Push>,
 }
-command!(UpdatePushToken = "users.updatePushToken" -> view::Device; |c| {
+command!(UpdatePushToken = "users.updatePushToken" -> view::RegisteredDevice; |c| {
     device_id(&c.device_id)?;
     c.push.as_ref().map_or(Ok(()), Push::check)
 });

@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 /// One device of the caller.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Device {
+pub struct RegisteredDevice {
     /// What its client calls it.
     pub device_id: String,
     /// `ios`, `android`, `web` or `desktop`.
@@ -35,5 +35,5 @@ pub struct Device {
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Devices {
     /// The first registered first.
-    pub items: Vec<Device>,
+    pub items: Vec<RegisteredDevice>,
 }
