@@ -29,6 +29,8 @@ mod reading;
 mod reports;
 mod requests;
 mod resuming;
+mod second_factor;
+mod sessions;
 mod settings;
 mod signing_in;
 mod sockets;

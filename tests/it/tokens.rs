@@ -1,5 +1,6 @@
 //! Staying signed in: access and refresh tokens, what ends a session, and what is no token of ours.
 
+use crate::support::process::{Process, runs};
 use crate::support::speech::Request;
 use crate::support::*;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
@@ -270,5 +271,136 @@ stories! {
         let anns = ann.connects().await;
         anns.calls("auth.renew", json!({ "accessToken": expired })).await.is_refused(ErrorCode::AuthTokenExpired);
         anns.is_served().await;
+    }
+
+    async fn a_cookie_is_taken_from_pages_that_may_bring_it(stage: Stage) {
+        let node = Node::start_with(&stage, |config| {
+            config.gateway.allowed_origins = vec!["https://chat.example".to_owned()];
+        })
+        .await;
+        let [ann] = node.people(["ann"]).await;
+        let cookie = ("cookie", format!("quckchat_refresh={}", ann.refresh_token()));
+        let wish = ("x-quckchat-session", "cookie".to_owned());
+        let from = |origin: &str| ("origin", origin.to_owned());
+        let page = from("https://chat.example");
+        let post = async |path: &str, headers: &[(&str, String)]| {
+            node.requests(actix_web::http::Method::POST, &format!("/api/v1/auth/{path}"), headers, "").await
+        };
+        for path in ["refresh", "logout"] {
+            // The header alone is no token, and a cookie without the header is not looked at.
+            let bare = post(path, &[wish.clone(), page.clone()]).await;
+            bare.answer().is_refused(ErrorCode::AuthRefreshInvalid);
+            let unasked = post(path, &[cookie.clone(), page.clone()]).await;
+            unasked.answer().is_refused(ErrorCode::RequestUnsupportedMediaType);
+            for origin in ["https://evil.example", "http://chat.example", "https://chat.example.evil.example", "null"] {
+                let foreign = post(path, &[cookie.clone(), wish.clone(), from(origin)]).await;
+                assert!(foreign.header("set-cookie").is_none());
+                foreign.answer().is_refused(ErrorCode::RequestForbiddenOrigin);
+            }
+            let nowhere = post(path, &[cookie.clone(), wish.clone()]).await;
+            nowhere.answer().is_refused(ErrorCode::RequestForbiddenOrigin);
+            let other = ("cookie", "quckchat_refresh=x".to_owned());
+            let unknown = post(path, &[other, wish.clone(), page.clone()]).await;
+            unknown.answer().is_refused(ErrorCode::AuthRefreshInvalid);
+        }
+        // None of these has spent it.
+        let reply = post("refresh", &[cookie.clone(), wish.clone(), page.clone()]).await;
+        assert!(reply.header("set-cookie").unwrap().starts_with("quckchat_refresh="));
+        assert!(reply.answer().ok().get("refreshToken").is_none());
+        // A page of the node itself is no stranger.
+        let own = from(&format!("http://{}", node.address));
+        post("refresh", &[cookie, wish, own]).await.answer().ok();
+    }
+
+    async fn keys_are_replaced_by_a_command_of_the_program(stage: Stage) {
+        let process = Process::serves(&stage, &[]).await;
+        let [ann] = process.people(["ann"]).await;
+        // The first pair is young: nothing is done to it. Sealing keys alike.
+        let ended = runs(&stage, &["admin", "rotate-keys"], &[]).await;
+        assert!(ended.status.success(), "{}", ended.log);
+        let lines: Vec<&str> = ended.out.lines().collect();
+        assert!(lines[0].starts_with("signing: ") && lines[1].starts_with("sealing: "), "{lines:?}");
+        for (flag, word) in [("--signing", "signing: "), ("--sealing", "sealing: ")] {
+            let ended = runs(&stage, &["admin", "rotate-keys", flag], &[]).await;
+            assert!(ended.out.starts_with(word) && ended.out.lines().count() == 1, "{}", ended.out);
+        }
+        let ended = runs(&stage, &["admin", "rotate-keys"], &[("QUCKCHAT__SECRETS__MASTER", &"x".repeat(40))]).await;
+        assert!(!ended.status.success() && ended.log.contains("secrets.master"), "{}", ended.log);
+        ann.opens_list().await.ok();
+    }
+}
+
+/// The name of the key that signed a token.
+fn kid(token: &str) -> String {
+    part(token, 0)["kid"].as_str().unwrap().to_owned()
+}
+
+async fn kids(node: &Node) -> Vec<String> {
+    let keys = node.gets("/.well-known/jwks.json").await.json();
+    keys["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
+}
+
+fleet_stories! {
+    async fn tokens_of_a_replaced_key_are_good_through_the_overlap_and_refused_after_it(stage: Stage) {
+        let fleet = Fleet::start(&stage, 2).await;
+        let [ann] = fleet[0].people(["ann"]).await;
+        let (config, clock) = (stage.config(), fleet.clock.clone());
+        let db = entities::Db::open(&entities::Options::new(stage.database_url())).await.unwrap();
+        // Somebody whose token is good for a day, longer than its key will be.
+        let mut out = Vec::new();
+        quckchat::admin::seed(&config, &db, clock.clone(), 1, &mut out).await.unwrap();
+        let eve = Person::seeded(&fleet[0], "eve", &serde_json::from_slice(&out).unwrap());
+        let old = kid(&ann.access_token());
+        clock.advance(10 * MINUTE);
+        ann.refreshes().await;
+        let eves = eve.at(&fleet[1]).connects().await;
+
+        let mut said = Vec::new();
+        let both = quckchat::admin::Which { signing: true, sealing: true };
+        quckchat::admin::rotate_keys(&config, &db, clock.clone(), both, &mut said).await.unwrap();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("it signs from 2026-02-02T02:52:00.000Z"), "{said}");
+        assert!(said.contains("count until 2026-02-02T03:09:00.000Z"), "{said}");
+
+        // Nodes learn of it within half a minute; until it is two minutes old nobody signs with it.
+        clock.let_pass_for(2, secs(30)).await;
+        for node in [&fleet[0], &fleet[1]] {
+            until("the new key to be known", async || kids(node).await.len() == 2).await;
+            let there = ann.at(node);
+            there.refreshes().await;
+            assert_eq!(kid(&there.access_token()), old);
+        }
+        let last_of_old = ann.access_token();
+        clock.advance(secs(90));
+        ann.at(&fleet[1]).refreshes().await;
+        let new = kid(&ann.access_token());
+        assert!(new != old && kids(&fleet[0]).await.contains(&new));
+        let me = || Request::of("users.getProfile", json!({ "userId": "me" }));
+        for node in [&fleet[0], &fleet[1]] {
+            ann.at(node).opens_list().await.ok();
+            node.asks(Some(&last_of_old), me()).await.ok();
+            eve.at(node).opens_list().await.ok();
+        }
+
+        // The last token of the old key is over before the key is.
+        clock.advance(14 * MINUTE);
+        fleet[0].asks(Some(&last_of_old), me()).await.is_refused(ErrorCode::AuthTokenExpired);
+        clock.advance(3 * MINUTE - millis(1));
+        for node in [&fleet[0], &fleet[1]] {
+            eve.at(node).opens_list().await.ok();
+        }
+        clock.advance(millis(1));
+        for node in [&fleet[0], &fleet[1]] {
+            eve.at(node).opens_list().await.is_refused(ErrorCode::AuthUnauthenticated);
+            assert_eq!(kids(node).await, [new.clone()]);
+            let mut wire = Wire::open(node, eve.dial()).await;
+            assert_eq!(wire.is_closed().await, 4401);
+            let again = ann.at(node);
+            again.refreshes().await;
+            again.opens_list().await.ok();
+        }
+        // Whoever it had let in before stays: their session stands.
+        eves.is_served().await;
+        db.close().await.unwrap();
     }
 }

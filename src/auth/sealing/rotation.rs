@@ -1,5 +1,8 @@
 //! A new key in place of the old ones: what they sealed is sealed anew, and they go when nobody needs them.
 //! Never a key that something is still sealed with, or that a node may still seal with.
+//!
+//! # What is not sealed anew
+//! What stands for minutes, as a sign-in under way at another issuer: it is over long before its key goes.
 
 use super::{Key, RELOAD_EVERY, Ring, place_of_contact, place_of_totp};
 use crate::auth::audit;

@@ -2,10 +2,11 @@
 //! Never a whole account: where one is being guessed at, its owner gets in elsewhere, or by a backup code.
 
 use actors::clock::Clock;
-use actors::protocol::{ErrorCode, Fault, Outcome, Refusal};
+use actors::protocol::{ErrorCode, Outcome, Refusal};
 use aws_lc_rs::hmac;
 use entities::{SessionId, Timestamp, UserId, sign_in_delay};
-use sea_orm::{DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QuerySelect, Set};
+use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::{DatabaseTransaction, DbErr, EntityTrait, QueryFilter, Set};
 use std::time::Duration;
 
 /// Tries in a row without a wait.
@@ -53,12 +54,11 @@ pub async fn count(transaction: &DatabaseTransaction, clock: &dyn Clock, key: &[
         last_at: Set(now),
         next_at: Set(now),
     };
-    sign_in_delay::Entity::insert(row)
-        .on_conflict_do_nothing_on([sign_in_delay::Column::KeyHash])
-        .exec_without_returning(transaction)
-        .await?;
-    let row = sign_in_delay::among([key.to_vec()]).lock_exclusive().one(transaction).await?;
-    let row = row.ok_or_else(|| Fault::new("a count that was just begun is not there"))?;
+    // One statement that makes or locks it: between two, somebody whose code was right could take it away.
+    let last_at = Expr::col((sign_in_delay::Entity, sign_in_delay::Column::LastAt));
+    let locked =
+        OnConflict::column(sign_in_delay::Column::KeyHash).value(sign_in_delay::Column::LastAt, last_at).to_owned();
+    let row = sign_in_delay::Entity::insert(row).on_conflict(locked).exec_with_returning(transaction).await?;
     if row.next_at > now {
         return Err(Refusal::new(ErrorCode::AuthSecondFactorLimited).after(row.next_at.since(now)).into());
     }
