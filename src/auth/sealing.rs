@@ -49,9 +49,9 @@ pub fn place_of_totp(user: UserId) -> String {
     format!("totp {user}")
 }
 
-/// What the name of a number in an address book is sealed for.
-pub fn place_of_contact(owner: UserId, number_hash: &[u8]) -> String {
-    format!("contact {owner} {}", URL_SAFE_NO_PAD.encode(number_hash))
+/// What the names in somebody's address book are sealed for.
+pub fn place_of_contacts(owner: UserId) -> String {
+    format!("contact name {owner}")
 }
 
 impl Ring {

@@ -224,6 +224,9 @@ stories! {
             "signed_in",
         ];
         assert_eq!(kinds, expected);
+        // Both are told to whoever has the number, in case it was not they.
+        let told = || node.letters.notices(&ann.person.phone).len();
+        until("both notices to be sent", async || told() == 2).await;
         // And may have another app.
         sets_up(&ann.person).await;
     }
@@ -270,5 +273,34 @@ stories! {
         }
         let signed_in = reply.answer().ok_with(200);
         assert!(signed_in["accessToken"].is_string() && signed_in.get("refreshToken").is_none());
+    }
+}
+
+fleet_stories! {
+    async fn a_second_factor_holds_at_every_node_also_when_its_key_was_replaced(stage: Stage) {
+        let fleet = Fleet::start(&stage, 2).await;
+        let ann = Guarded::arrives(&fleet[0]).await;
+        ends(&fleet[1], &ann.begins().await, &ann.shows(0)).await.ok();
+        fleet.clock.advance(10 * MINUTE);
+
+        let db = entities::Db::open(&entities::Options::new(stage.database_url())).await.unwrap();
+        let (which, mut said) = (quckchat::admin::Which { signing: false, sealing: true }, Vec::new());
+        let clock = fleet.clock.clone();
+        quckchat::admin::rotate_keys(&stage.config(), &db, clock, which, &mut said).await.unwrap();
+        db.close().await.unwrap();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.contains("values sealed anew: 1"), "{said}");
+
+        // Neither node has read the keys again. One code at both, at once: one is let in.
+        let (one, other, code) = (ann.begins().await, ann.begins().await, ann.shows(0));
+        let (here, there) = tokio::join!(ends(&fleet[0], &one, &code), ends(&fleet[1], &other, &code));
+        assert!(here.result.is_ok() != there.result.is_ok());
+        let (refused, left) = if here.result.is_ok() { (there, &other) } else { (here, &one) };
+        refused.is_refused(ErrorCode::AuthSecondFactorInvalid);
+        // Tries are counted over both.
+        for at in [0, 1, 0, 1] {
+            ends(&fleet[at], left, &ann.wrong()).await.is_refused(ErrorCode::AuthSecondFactorInvalid);
+        }
+        ends(&fleet[1], left, &ann.shows(1)).await.is_refused(ErrorCode::AuthChallengeExhausted);
     }
 }

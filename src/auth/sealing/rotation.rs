@@ -4,7 +4,7 @@
 //! # What is not sealed anew
 //! What stands for minutes, as a sign-in under way at another issuer: it is over long before its key goes.
 
-use super::{Key, RELOAD_EVERY, Ring, place_of_contact, place_of_totp};
+use super::{Key, RELOAD_EVERY, Ring, place_of_contacts, place_of_totp};
 use crate::auth::audit;
 use actors::protocol::Outcome;
 use actors::retry::transact;
@@ -130,7 +130,7 @@ impl Ring {
             let rows = self.named_contacts(last.as_ref()).await?;
             for row in &rows {
                 let Some(old) = &row.sealed_name else { continue };
-                let place = place_of_contact(row.owner_id, &row.number_hash);
+                let place = place_of_contacts(row.owner_id);
                 let Some(sealed) = self.anew(&place, old, done).await? else { continue };
                 let anew = contact_number::ActiveModel {
                     sealed_name: Set(Some(sealed)),
@@ -217,7 +217,7 @@ mod tests {
             let row = second_factor::Entity::insert(row.into_active_model());
             row.exec_without_returning(self.scratch.db.write()).await.unwrap();
             for number_hash in [vec![0; 32], vec![1; 32]] {
-                let sealed_name = node.seal(&place_of_contact(user, &number_hash), b"name").unwrap();
+                let sealed_name = node.seal(&place_of_contacts(user), b"name").unwrap();
                 let row = contact_number::Model {
                     owner_id: user,
                     number_hash,
@@ -236,7 +236,7 @@ mod tests {
                 assert_eq!(node.unseal(&place_of_totp(row.user_id), &row.sealed_secret).await.unwrap(), b"secret");
             }
             for row in contact_number::Entity::find().all(self.scratch.db.read()).await.unwrap() {
-                let place = place_of_contact(row.owner_id, &row.number_hash);
+                let place = place_of_contacts(row.owner_id);
                 assert_eq!(node.unseal(&place, &row.sealed_name.unwrap()).await.unwrap(), b"name");
             }
         }
@@ -307,7 +307,7 @@ mod tests {
         let owner = setting.users[0];
         let rows = (0..2 * AT_ONCE + 7).map(|at| {
             let number_hash = [&at.to_be_bytes()[..], &[0; 24]].concat();
-            let sealed_name = one.seal(&place_of_contact(owner, &number_hash), b"name").unwrap();
+            let sealed_name = one.seal(&place_of_contacts(owner), b"name").unwrap();
             let row = contact_number::Model {
                 owner_id: owner,
                 number_hash,

@@ -5,6 +5,7 @@ use super::{Place, Showing};
 use crate::app::App;
 use crate::auth::challenges;
 use crate::auth::sign_in::{Entering, Pending, SECOND_FACTOR};
+use crate::auth::texts::News;
 use crate::gateway::dispatch::Run;
 use actors::caller::Caller;
 use actors::protocol::command::{Disable2fa, Enable2fa, RegenerateBackupCodes, Setup2fa, Verify2fa};
@@ -18,22 +19,32 @@ fn showing<'a>(caller: &Caller, code: &'a str) -> Outcome<Showing<'a>> {
     Ok(Showing { user: identity.user, place: Place::Session(identity.session), code, address: caller.address })
 }
 
+async fn account(app: &App, caller: &Caller) -> Outcome<user::Model> {
+    let row = user::by_id(caller.user()?).one(app.db.read()).await?;
+    row.ok_or_else(|| ErrorCode::UserNotFound.into())
+}
+
 impl Run for Setup2fa {
     async fn run(self, app: &App, caller: &Caller) -> Outcome<view::SecondFactorSetup> {
-        let user = user::by_id(caller.user()?).one(app.db.read()).await?.ok_or(ErrorCode::UserNotFound)?;
-        app.auth.set_up_second_factor(&user).await
+        app.auth.set_up_second_factor(&account(app, caller).await?).await
     }
 }
 
 impl Run for Enable2fa {
     async fn run(self, app: &App, caller: &Caller) -> Outcome<view::BackupCodes> {
-        app.auth.enable_second_factor(showing(caller, &self.code)?).await
+        let account = account(app, caller).await?;
+        let codes = app.auth.enable_second_factor(showing(caller, &self.code)?).await?;
+        app.auth.notices.tell(&account, News::SecondFactorEnabled);
+        Ok(codes)
     }
 }
 
 impl Run for Disable2fa {
     async fn run(self, app: &App, caller: &Caller) -> Outcome<()> {
-        app.auth.disable_second_factor(showing(caller, &self.code)?).await
+        let account = account(app, caller).await?;
+        app.auth.disable_second_factor(showing(caller, &self.code)?).await?;
+        app.auth.notices.tell(&account, News::SecondFactorDisabled);
+        Ok(())
     }
 }
 
