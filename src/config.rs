@@ -1,11 +1,13 @@
 //! The settings: typed sections, read from `config.toml` < `--config FILE` < `QUCKCHAT__SECTION__KEY` < arguments.
 //! Never a default: those stand in `config.toml`, which is compiled in.
 
+mod carriers;
 mod layers;
 pub mod oauth;
 mod rules;
 mod values;
 
+pub use carriers::{Mail, MailProvider, MailTls, Sms, SmsProvider};
 pub use layers::ConfigError;
 pub use oauth::OAuth;
 pub use rules::StandIn;
@@ -375,38 +377,6 @@ pub struct Exports {
     /// How long one is kept, and its link good.
     #[serde(with = "duration")]
     pub keep: Duration,
-}
-
-/// `[sms]`
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sms {
-    /// Who carries codes.
-    pub provider: SmsProvider,
-}
-
-/// `[mail]`
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Mail {
-    /// Who carries letters.
-    pub provider: MailProvider,
-}
-
-/// Who carries letters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MailProvider {
-    /// Nobody: they are printed in the log.
-    Log,
-}
-
-/// Who carries codes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SmsProvider {
-    /// Nobody: they are printed in the log.
-    Log,
 }
 
 /// `[contacts]`

@@ -5,6 +5,7 @@ use actors::protocol::Outcome;
 use actors::protocol::command::OtpChannel;
 use async_trait::async_trait;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Whatever leaves the node for a person.
 #[derive(Clone)]
@@ -66,6 +67,8 @@ pub struct Sms<'a> {
     pub code: &'a str,
     /// The language of the text, BCP 47.
     pub locale: &'a str,
+    /// How long the code is good.
+    pub ttl: Duration,
     /// What the code belongs to.
     pub verification_id: &'a str,
 }

@@ -1,8 +1,9 @@
 //! Signing in by REST, and how browsers keep a refresh token: in a cookie that no script can read.
 //! Never a rule of codes or tokens: a handler hands its command to the wrapper.
 
+use super::asking::asks_who;
 use super::keys::Jwks;
-use super::{second_factor, sessions_http};
+use super::{contact_points_http, second_factor, sessions_http};
 use crate::app::App;
 use crate::gateway::error::Failure;
 use crate::gateway::extract::{self, Body, Call, Reply, reply};
@@ -32,6 +33,7 @@ pub fn routes(cfg: &mut web::ServiceConfig) {
         .service(web::resource("/auth/verify-otp").post(verify_otp))
         .service(web::resource("/auth/refresh").post(refresh))
         .service(web::resource("/auth/logout").post(logout))
+        .configure(contact_points_http::routes)
         .configure(second_factor::http::routes)
         .configure(sessions_http::routes)
         .configure(super::oauth::http::routes);
@@ -47,13 +49,26 @@ pub fn well_known_routes(cfg: &mut web::ServiceConfig) {
 #[openapi(paths(send_otp, verify_otp, refresh, logout, jwks))]
 pub struct Paths;
 
-/// Asks for a one-time code by SMS. The answer is the same whether or not somebody has the number.
+/// Asks for a one-time code. The answer is the same whether or not somebody has the number or the address. Codes to
+/// show again who one is, and for another number or address, need a token.
 #[utoipa::path(
     post, path = "/auth/send-otp", operation_id = SendOtp::NAME, tag = "auth", request_body = SendOtp,
     responses((status = 200, description = "A code is on its way", body = view::OtpSent)),
 )]
-async fn send_otp(app: web::Data<App>, call: Call<SendOtp>, body: Body<SendOtp>) -> Reply<view::OtpSent> {
-    reply(app.dispatch(&call, body.0).await)
+async fn send_otp(
+    req: HttpRequest,
+    app: web::Data<App>,
+    call: Call<SendOtp>,
+    body: Body<SendOtp>,
+) -> Reply<view::OtpSent> {
+    let call = match asks_who(body.0.purpose) {
+        true => call.signed_in(&req),
+        false => Ok(call),
+    };
+    match call {
+        Ok(call) => reply(app.dispatch(&call, body.0).await),
+        Err(error) => reply(Err(error)),
+    }
 }
 
 /// Signs in with a code; registers whom nobody knows yet.

@@ -1,10 +1,13 @@
 //! Signing in and staying so: one-time codes, sessions, access and refresh tokens, and the keys behind them.
 //! Never what somebody may do in a conversation, and never a profile.
 
+pub mod asking;
 pub mod audit;
 pub mod carriers;
 pub mod challenges;
 pub mod contact;
+pub mod contact_points;
+pub mod contact_points_http;
 pub mod email;
 mod events;
 #[cfg(test)]
@@ -41,13 +44,11 @@ use crate::config::Config;
 use crate::gateway::dispatch::Run;
 use actors::caller::Caller;
 use actors::clock::Clock;
-use actors::protocol::command::{Logout, RefreshToken, Renew, SendOtp, VerifyOtp};
+use actors::protocol::command::{Logout, RefreshToken, Renew, VerifyOtp};
 use actors::protocol::{ErrorCode, Fault, Outcome, view};
 use carriers::Carriers;
-use contact::Contact;
 use entities::{Db, SessionId, UserId};
 use notices::Notices;
-use otp::{Asking, Recipient};
 use refresh::Spending;
 use sessions::Origin;
 use std::sync::Arc;
@@ -144,22 +145,6 @@ impl Auth {
 pub(crate) fn close(app: &App, user: UserId, session: SessionId) {
     app.sessions.forget(session);
     app.entries.session_revoked(user, session);
-}
-
-impl Run for SendOtp {
-    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::OtpSent> {
-        let contact = Contact::phone(self.phone_number.as_deref().unwrap_or_default())?;
-        let asking = Asking {
-            contact: &contact,
-            recipient: Recipient::Anybody,
-            channel: self.channel,
-            purpose: self.purpose,
-            user: caller.identity.map(|identity| identity.user),
-            address: caller.address,
-            locale: self.locale.as_deref(),
-        };
-        app.auth.otp.send(asking).await
-    }
 }
 
 impl Run for VerifyOtp {

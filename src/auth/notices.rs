@@ -1,6 +1,7 @@
 //! What people are told when something happened to their account, so that they notice if it was not they.
 //! Never waited for: a notice is sent after the commit, and one that does not arrive changes nothing.
 
+use super::asking::locale_of;
 use super::carriers::{Carriers, Mail};
 use super::contact::{Address, Contact};
 use super::texts::{News, Texts};
@@ -26,14 +27,14 @@ impl Notices {
         let email = email.map(|(spelt, key)| Contact::Email(Address { spelt, key }));
         let contact = email.or_else(|| account.phone.clone().map(Contact::Phone));
         if let Some(contact) = contact {
-            self.tell_at(contact, &account.settings.locale, news);
+            self.tell_at(contact, locale_of(account), news);
         }
     }
 
     /// Tells whoever reads what comes there.
-    pub fn tell_at(&self, contact: Contact, locale: &str, news: News) {
+    pub fn tell_at(&self, contact: Contact, locale: Option<&str>, news: News) {
         let (carriers, texts) = (self.carriers.clone(), self.texts.clone());
-        let locale = texts.locale(Some(locale)).to_owned();
+        let locale = texts.locale(locale).to_owned();
         tokio::spawn(async move {
             let told = match &contact {
                 Contact::Phone(number) => carriers.sms.tell(number, &texts.notice_text(&locale, news)).await,

@@ -377,7 +377,8 @@ async fn carry(carriers: Carriers, texts: Arc<Texts>, db: Db, parcel: Parcel) ->
         }
     };
     let text = texts.code_text(&locale, &code, ttl);
-    let sms = Sms { to: number, channel, text: &text, code: &code, locale: &locale, verification_id: &verification_id };
+    let sms =
+        Sms { to: number, channel, text: &text, code: &code, locale: &locale, ttl, verification_id: &verification_id };
     let Some(named) = carriers.sms.send(sms).await? else { return Ok(()) };
     let name = otp_verification::ActiveModel { carrier: Set(Some(named)), ..otp_verification::ActiveModel::default() };
     let this = otp_verification::COLUMN.id.eq(id.to_vec());

@@ -1,6 +1,8 @@
 //! Which values are allowed, and what production refuses.
 //! Never a correction: a wrong value is named, not replaced.
 
+mod carriers;
+
 use super::layers::ConfigError;
 use super::values::{DatabaseUrl, duration};
 use super::{ClusterKind, Config, MailProvider, Profile, SmsProvider};
@@ -109,6 +111,8 @@ impl Config {
         within(wrong, "auth.otp_tries", self.auth.otp_tries, 1..=10);
         within(wrong, "auth.otp_per_hour", self.auth.otp_per_hour, 1..=1000);
         within(wrong, "auth.otp_per_day", self.auth.otp_per_day, self.auth.otp_per_hour..=10_000);
+        within(wrong, "sms.retries", self.sms.retries, 0..=5);
+        within(wrong, "mail.connections", self.mail.connections, 1..=256);
         let per_hour = self.auth.otp_per_address_per_hour;
         within(wrong, "auth.otp_per_address_per_hour", per_hour, 1..=MANY);
         within(wrong, "auth.otp_per_address_per_day", self.auth.otp_per_address_per_day, per_hour..=MANY);
@@ -154,6 +158,8 @@ impl Config {
         lasts(wrong, "auth.events_keep", auth.events_keep, DAY..=4000 * DAY);
         lasts(wrong, "auth.deletion_grace", auth.deletion_grace, Duration::ZERO..=400 * DAY);
         lasts(wrong, "exports.keep", self.exports.keep, HOUR..=90 * DAY);
+        lasts(wrong, "sms.timeout", self.sms.timeout, SECOND / 10..=MINUTE);
+        lasts(wrong, "mail.timeout", self.mail.timeout, SECOND / 10..=5 * MINUTE);
     }
 
     fn check_texts(&self, wrong: &mut ConfigError) {
@@ -185,6 +191,7 @@ impl Config {
         if !url.is_empty() && Backend::of_url(url).is_none() {
             wrong.add("database.url", "must begin with sqlite:// or postgres://, or be empty");
         }
+        self.check_carriers(wrong);
         self.check_replicas(wrong);
         self.check_cluster(wrong);
         if let Err(err) = EnvFilter::builder().parse(&self.log.filter) {
@@ -248,6 +255,8 @@ impl Config {
             ("database.url", self.database.url.expose()),
             ("cluster.url", self.cluster.url.expose()),
             ("cluster.sentinel_password", self.cluster.sentinel_password.expose()),
+            ("sms.secret", self.sms.secret.expose()),
+            ("mail.password", self.mail.password.expose()),
         ];
         let replicas = self.database.replicas.iter().map(|url| ("database.replicas", url.expose()));
         let of_providers = self.oauth.secrets();

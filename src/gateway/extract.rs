@@ -139,6 +139,17 @@ pub struct Call<C> {
     command: PhantomData<C>,
 }
 
+impl<C> Call<C> {
+    /// The same caller, whose token is looked at although the command is a public one: what they ask of it is not.
+    ///
+    /// # Errors
+    /// `auth.unauthenticated`, `auth.token_expired`
+    pub fn signed_in(self, req: &HttpRequest) -> Outcome<Call<C>> {
+        let identity = identity(req, app(req)?)?.ok_or(ErrorCode::AuthUnauthenticated)?;
+        Ok(Call { caller: Caller { identity: Some(identity), ..self.caller }, command: PhantomData })
+    }
+}
+
 impl<C> Deref for Call<C> {
     type Target = Caller;
 

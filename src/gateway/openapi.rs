@@ -27,6 +27,7 @@ const SLICES: &[fn() -> OpenApiDocument] = &[
     auth::second_factor::http::Paths::openapi,
     auth::sessions_http::Paths::openapi,
     auth::oauth::http::Paths::openapi,
+    auth::contact_points_http::Paths::openapi,
     users::http::Paths::openapi,
     users::contacts::http::Paths::openapi,
     users::settings_http::Paths::openapi,
@@ -43,7 +44,20 @@ const SLICES: &[fn() -> OpenApiDocument] = &[
 const REFUSALS: &[(&str, &[ErrorCode])] = {
     use ErrorCode::*;
     &[
-        ("auth.sendOtp", &[AuthOtpBudget]),
+        (
+            "auth.sendOtp",
+            &[
+                AuthOtpBudget,
+                AuthOtpCountry,
+                AuthUnauthenticated,
+                AuthTokenExpired,
+                AuthSessionRevoked,
+                AuthReauthenticationRequired,
+            ],
+        ),
+        ("auth.changeEmail", &[AuthOtpBudget]),
+        ("auth.verifyEmail", &[AuthOtpInvalid, AuthOtpExpired, AuthOtpExhausted, AuthEmailTaken]),
+        ("users.changePhone", &[AuthOtpInvalid, AuthOtpExpired, AuthOtpExhausted, AuthPhoneTaken]),
         ("auth.verifyOtp", &[AuthOtpInvalid, AuthOtpExpired, AuthOtpExhausted]),
         ("auth.refreshToken", &[AuthRefreshInvalid, AuthRefreshReused, RequestForbiddenOrigin]),
         ("auth.logout", &[AuthRefreshInvalid, RequestForbiddenOrigin]),

@@ -1,23 +1,28 @@
 //! Who carries letters to e-mail addresses.
 //! Never what a letter says: see `auth::texts`.
 
+pub mod smtp;
+
 use crate::auth::carriers::{Mail, Mailer};
 use crate::config::{self, MailProvider};
+use actors::clock::Clock;
 use actors::protocol::Outcome;
 use async_trait::async_trait;
+use smtp::SmtpMailer;
 use std::sync::Arc;
 
 /// The carrier that the configuration chose.
 ///
 /// # Errors
 /// What is configured cannot be used.
-pub fn from_config(config: &config::Mail) -> anyhow::Result<Arc<dyn Mailer>> {
+pub fn from_config(config: &config::Mail, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<dyn Mailer>> {
     Ok(match config.provider {
         MailProvider::Log => Arc::new(LogMailer),
+        MailProvider::Smtp => Arc::new(SmtpMailer::new(config, clock.clone())?),
     })
 }
 
-/// The stand-in: sends nothing, and prints the letter in the log, with its code.
+/// The stand-in: sends nothing, and prints the code of a letter, or its subject, in the log.
 pub struct LogMailer;
 
 #[async_trait]

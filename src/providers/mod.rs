@@ -15,7 +15,7 @@ pub mod sms;
 /// # Errors
 /// What is configured cannot be used: a file that is missing, an address that is none.
 pub fn carriers(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Carriers> {
-    Ok(Carriers { sms: sms::from_config(&config.sms, clock)?, mail: mail::from_config(&config.mail)? })
+    Ok(Carriers { sms: sms::from_config(config, clock)?, mail: mail::from_config(&config.mail, clock)? })
 }
 
 /// The stand-ins, for work of operators that sends nothing.

@@ -1,21 +1,35 @@
 //! Who carries one-time codes to phones.
 //! Never what a code is or whom it may go to: see `auth::otp`.
 
+pub mod twilio;
+pub mod twilio_messaging;
+pub mod twilio_verify;
+
 use crate::auth::carriers::{Sms, SmsSender};
-use crate::config::{self, SmsProvider};
+use crate::config::{Config, SmsProvider};
 use actors::clock::Clock;
 use actors::protocol::Outcome;
 use actors::protocol::command::OtpChannel;
 use async_trait::async_trait;
 use std::sync::Arc;
+use twilio::Twilio;
+use twilio_messaging::TwilioMessaging;
+use twilio_verify::TwilioVerify;
 
 /// The carrier that the configuration chose.
 ///
 /// # Errors
 /// What is configured cannot be used.
-pub fn from_config(config: &config::Sms, _clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<dyn SmsSender>> {
-    Ok(match config.provider {
+pub fn from_config(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Arc<dyn SmsSender>> {
+    Ok(match config.sms.provider {
         SmsProvider::Log => Arc::new(LogSender),
+        SmsProvider::TwilioVerify => {
+            let app_hash = Some(config.auth.otp_app_hash.clone()).filter(|hash| !hash.is_empty());
+            Arc::new(TwilioVerify::new(Twilio::new(&config.sms, clock.clone())?, &config.sms, app_hash))
+        }
+        SmsProvider::TwilioMessaging => {
+            Arc::new(TwilioMessaging::new(Twilio::new(&config.sms, clock.clone())?, &config.sms))
+        }
     })
 }
 
@@ -39,3 +53,6 @@ impl SmsSender for LogSender {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

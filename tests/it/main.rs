@@ -9,6 +9,7 @@ mod bad_input;
 mod balancer;
 mod blocking;
 mod chatting;
+mod codes;
 mod contacts;
 mod databases;
 mod devices;

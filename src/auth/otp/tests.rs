@@ -1,5 +1,8 @@
 //! Codes as they are sent and tried, on both databases.
 
+mod budgets;
+mod recipients;
+
 use super::*;
 use crate::auth::testing::{FakeClock, Pocket, Scratch};
 use crate::config::Config;
@@ -17,9 +20,14 @@ struct Setting {
 }
 
 async fn each() -> Vec<Setting> {
+    each_with(|_| ()).await
+}
+
+async fn each_with(set: impl Fn(&mut config::Auth)) -> Vec<Setting> {
     let make = |scratch: Scratch| {
         let (clock, pocket) = (FakeClock::new(), Arc::new(Pocket::default()));
-        let config = Config::shipped().unwrap().auth;
+        let mut config = Config::shipped().unwrap().auth;
+        set(&mut config);
         let texts = Arc::new(Texts::new(&config).unwrap());
         let otp = Otp::new(scratch.db.clone(), clock.clone(), [7; 32], pocket.carriers(), texts, &config);
         Setting { scratch, clock, pocket, otp }

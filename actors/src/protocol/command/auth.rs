@@ -25,14 +25,16 @@ pub struct SendOtp {
     pub locale: Option<String>,
 }
 command!(SendOtp = "auth.sendOtp" -> view::OtpSent, ACCESS: Access::Public, DOORS: Doors::Rest; |c| {
+    let own = c.purpose == OtpPurpose::Reauthenticate;
     match (&c.phone_number, &c.email) {
+        // Whoever has signed in names nothing: the code goes to what their account has.
+        (None, None) if own => {}
+        (Some(_), _) if own => return Err(Refusal::invalid("phoneNumber", "the code goes to what the account has").into()),
+        (None, Some(_)) if own => return Err(Refusal::invalid("email", "the code goes to what the account has").into()),
         (Some(_), Some(_)) => return Err(Refusal::invalid("email", "give one of phoneNumber and email").into()),
         (Some(number), None) => check::text("phoneNumber", number, 1, 32)?,
         (None, Some(email)) => check::text("email", email, 3, 254)?,
-        // Whoever has signed in may leave it out: the code goes to what their account has.
-        (None, None) if c.purpose != OtpPurpose::Reauthenticate =>
-            return Err(Refusal::invalid("phoneNumber", "give a phoneNumber or an email").into()),
-        (None, None) => {}
+        (None, None) => return Err(Refusal::invalid("phoneNumber", "give a phoneNumber or an email").into()),
     }
     c.locale.as_ref().map_or(Ok(()), |locale| check::text("locale", locale, 1, 35))
 });
@@ -55,18 +57,19 @@ pub enum OtpChannel {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum OtpPurpose {
-    /// To sign in; by phone this registers whom nobody knows yet.
+    /// To sign in; by phone this registers whom nobody knows yet. By e-mail the answer is the same whether or not an
+    /// account has the address, and only that gets a code.
     #[default]
     SignIn,
     /// To register with a password.
     Register,
-    /// To show again who one is.
+    /// To show again who one is: whoever has signed in, with neither a number nor an address.
     Reauthenticate,
-    /// To set a new password.
+    /// To set a new password: asked for by `auth.forgotPassword`.
     ResetPassword,
-    /// To take another number.
+    /// To take another number: whoever has signed in not long ago.
     ChangePhone,
-    /// To take another e-mail address.
+    /// To take another e-mail address: whoever has signed in not long ago; the same as `auth.changeEmail`.
     ChangeEmail,
 }
 

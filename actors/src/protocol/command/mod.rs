@@ -2,6 +2,7 @@
 //! Never how it is served: that is one function behind the dispatch.
 
 pub use auth::*;
+pub use contact_points::*;
 pub use contacts::*;
 pub use conversations::*;
 pub use devices::*;
@@ -112,6 +113,7 @@ macro_rules! command {
 }
 
 mod auth;
+mod contact_points;
 mod contacts;
 mod conversations;
 mod devices;

@@ -1,0 +1,99 @@
+//! Twilio Verify v2: Twilio makes the codes, sends them by text, call or WhatsApp, and tells the right ones.
+//! Never a code: we only pass on what somebody types.
+//!
+//! For one number Twilio has one open verification at a time: until that was right or ten minutes are over, a second
+//! code to it is the first again, and five wrong tries in all end it. Its service must make codes of six digits.
+
+use super::twilio::{Failure, Twilio};
+use crate::auth::carriers::{CodeChecker, Sms, SmsSender};
+use crate::config;
+use actors::protocol::command::OtpChannel;
+use actors::protocol::{ErrorCode, Outcome};
+use async_trait::async_trait;
+use serde::Deserialize;
+
+/// Twilio's code for a resource that is not there: here a verification that was right, exhausted or too old.
+const NOT_FOUND: u32 = 20404;
+
+/// A service of Twilio Verify.
+pub struct TwilioVerify {
+    twilio: Twilio,
+    /// The service's resource.
+    url: String,
+    app_hash: Option<String>,
+}
+
+/// Of a verification, what matters here.
+#[derive(Deserialize)]
+struct Verification {
+    sid: String,
+}
+
+/// Of a check, what matters here.
+#[derive(Deserialize)]
+struct Check {
+    status: String,
+}
+
+impl TwilioVerify {
+    /// The service that the configuration names; texts end with this hash of an Android app.
+    pub fn new(twilio: Twilio, config: &config::Sms, app_hash: Option<String>) -> TwilioVerify {
+        let url = format!("{}/v2/Services/{}", config.verify_url.trim_end_matches('/'), config.verify_service_sid);
+        TwilioVerify { twilio, url, app_hash }
+    }
+}
+
+#[async_trait]
+impl SmsSender for TwilioVerify {
+    fn channels(&self) -> &[OtpChannel] {
+        &[OtpChannel::Sms, OtpChannel::Call, OtpChannel::Whatsapp]
+    }
+
+    fn checker(&self) -> Option<&dyn CodeChecker> {
+        Some(self)
+    }
+
+    /// "Start New Verification": <https://www.twilio.com/docs/verify/api/verification#start-new-verification>.
+    async fn send(&self, sms: Sms<'_>) -> Outcome<Option<String>> {
+        let channel = match sms.channel {
+            OtpChannel::Call => "call",
+            OtpChannel::Whatsapp => "whatsapp",
+            OtpChannel::Sms | OtpChannel::Email => "sms",
+        };
+        let mut form = vec![("To", sms.to), ("Channel", channel), ("Locale", sms.locale)];
+        if let Some(hash) = self.app_hash.as_deref().filter(|_| channel == "sms") {
+            form.push(("AppHash", hash));
+        }
+        let verification: Verification = self.twilio.post(&format!("{}/Verifications", self.url), &form).await?;
+        Ok(Some(verification.sid))
+    }
+
+    /// Verify sends codes and nothing else.
+    async fn tell(&self, _to: &str, _text: &str) -> Outcome<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl CodeChecker for TwilioVerify {
+    /// "Check a Verification": <https://www.twilio.com/docs/verify/api/verification-check#check-a-verification>. By the
+    /// verification and not by the number, so that no code counts that was sent for something else.
+    async fn check(&self, name: &str, code: &str) -> Outcome<()> {
+        let form = [("VerificationSid", name), ("Code", code)];
+        let url = format!("{}/VerificationCheck", self.url);
+        let check: Check = match self.twilio.post(&url, &form).await {
+            Err(Failure::Answered { code: NOT_FOUND, .. }) => return Err(ErrorCode::AuthOtpExpired.into()),
+            answered => answered?,
+        };
+        match check.status.as_str() {
+            "approved" => Ok(()),
+            "pending" => Err(ErrorCode::AuthOtpInvalid.into()),
+            "max_attempts_reached" => Err(ErrorCode::AuthOtpExhausted.into()),
+            _ => Err(ErrorCode::AuthOtpExpired.into()),
+        }
+    }
+
+    fn name_of_nothing(&self, random: [u8; 16]) -> String {
+        format!("VE{:032x}", u128::from_be_bytes(random))
+    }
+}
