@@ -150,7 +150,7 @@ async fn update(
 struct MinePatch {
     /// Shown as unread although it was read; a later `markRead` takes it away.
     marked_unread: Option<bool>,
-    /// `false` takes up a request. Saying something does so too.
+    /// `false` takes up a request. Saying something there, or reacting, does so too.
     request: Option<bool>,
 }
 

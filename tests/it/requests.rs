@@ -1,5 +1,6 @@
 //! Requests: private conversations that others have opened, and that wait until whom they asked takes them up.
 
+use crate::support::speech::id_of;
 use crate::support::*;
 
 async fn listed(door: &impl Speaks, requests: bool) -> Vec<Value> {
@@ -75,23 +76,25 @@ stories! {
 
     async fn answering_takes_a_request_up_on_all_devices(stage: Stage) {
         let fleet = Fleet::start(&stage, 2).await;
-        for answers in [true, false] {
+        for answer in ["a message", "a reaction", "a word to the node"] {
             let [ann, bob] = fleet[0].people(["ann", "bob"]).await;
             bob.lets("privateChats", "contacts").await;
             let pair = ann.meets(&bob).await;
-            ann.says_in(pair, "hello, bob").await;
+            let hello: MessageId = id_of(&ann.says_in(pair, "hello, bob").await);
             let anns = ann.at(&fleet[1]).connects().await;
             let (phone, laptop) = (bob.connects().await, bob.at(&fleet[1]).connects().await);
             let user_rev = laptop.ready["userRev"].as_i64().unwrap();
             anns.calls("presence.watch", json!({ "userIds": [bob.id] })).await.ok();
             let again = json!({ "conversationId": pair, "request": true });
             phone.calls("conversations.updateMine", again).await.is_refused_for(ErrorCode::RequestInvalid, "request");
-            if answers {
-                phone.says_in(pair, "hello, ann").await;
-            } else {
-                let mine = json!({ "conversationId": pair, "request": false });
-                assert_eq!(bob.calls("conversations.updateMine", mine.clone()).await.ok().get("request"), None);
-                bob.calls("conversations.updateMine", mine).await.ok();
+            match answer {
+                "a message" => drop(phone.says_in(pair, "hello, ann").await),
+                "a reaction" => drop(phone.reacts(hello, "☕").await.ok()),
+                _ => {
+                    let mine = json!({ "conversationId": pair, "request": false });
+                    assert_eq!(bob.calls("conversations.updateMine", mine.clone()).await.ok().get("request"), None);
+                    bob.calls("conversations.updateMine", mine).await.ok();
+                }
             }
             let told = laptop.hears("conversation.mine").await;
             assert_eq!((&told["conversationId"], told["data"].get("request")), (&json!(pair), None));

@@ -244,11 +244,15 @@ impl ConversationActor {
         let (db, id) = (self.deps.db.clone(), self.id);
         let looked = async move { super::read::member(&db, id, actor).await };
         context.spawn(looked.into_actor(self).map(move |found, room, context| {
-            let heeded = found.and_then(|member| match member.blocked {
-                true => Err(ErrorCode::ConversationBlocked.into()),
+            let heeded = found.and_then(|member| {
+                if member.blocked {
+                    return Err(ErrorCode::ConversationBlocked.into());
+                }
                 // Who has only asked is not told that somebody is there.
-                false if member.request => Ok(()),
-                false => Ok(room.types(actor, typing, member.participant_count, context)),
+                if !member.request {
+                    room.types(actor, typing, member.participant_count, context);
+                }
+                Ok(())
             });
             reply.send(heeded);
         }));

@@ -203,7 +203,11 @@ impl Work {
             Change::React { message, emoji, add } => {
                 self.visible(item, *message)?;
                 check(Act::Take)?;
-                self.react(item, *message, emoji, *add)
+                let done = self.react(item, *message, emoji, *add)?;
+                if *add {
+                    self.take_up(item.conversation, item.actor);
+                }
+                Ok(done)
             }
             Change::Add { users } => {
                 check(Act::Add)?;
@@ -484,7 +488,7 @@ impl Work {
         standing.is_some_and(|(relation, privacy)| allows(privacy, Subject::AddedToGroups, *relation))
     }
 
-    /// What was a request to somebody is a conversation like others from now on.
+    /// What was a request to somebody is a conversation like others from now on: they have answered it, or said so.
     fn take_up(&mut self, conversation: ConversationId, user: UserId) {
         let row = self.participants.get(&(conversation, user)).and_then(Option::as_ref);
         let Some(row) = row.filter(|row| row.request).cloned() else { return };

@@ -276,7 +276,7 @@ async fn lock_users(connection: &DatabaseTransaction, work: &mut Work, items: &[
             Change::Mark { .. } | Change::Leave => {
                 wanted.insert(item.actor);
             }
-            Change::Send(_) if work.is_request(item.conversation, item.actor) => {
+            Change::Send(_) | Change::React { .. } if work.is_request(item.conversation, item.actor) => {
                 wanted.insert(item.actor);
             }
             Change::Add { users } => wanted.extend(users),

@@ -156,7 +156,7 @@ pub struct UpdateMine {
     pub conversation_id: ConversationId,
     /// Shown as unread although it was read; a later `markRead` takes it away.
     pub marked_unread: Option<bool>,
-    /// `false` takes up a request. Saying something does so too.
+    /// `false` takes up a request. Saying something there, or reacting, does so too.
     pub request: Option<bool>,
 }
 command!(UpdateMine = "conversations.updateMine" -> view::Mine; |c| match c.request {
