@@ -34,16 +34,19 @@ pub enum News {
     SecondFactorEnabled,
     /// It asks for none any more.
     SecondFactorDisabled,
+    /// It is going to be deleted, unless its owner thinks again.
+    DeletionAsked,
 }
 
 impl News {
     #[cfg(test)]
-    const ALL: [News; 5] = [
+    const ALL: [News; 6] = [
         News::PasswordChanged,
         News::EmailChanged,
         News::PhoneChanged,
         News::SecondFactorEnabled,
         News::SecondFactorDisabled,
+        News::DeletionAsked,
     ];
 
     fn message(self) -> &'static str {
@@ -53,6 +56,7 @@ impl News {
             News::PhoneChanged => "news-phone-changed",
             News::SecondFactorEnabled => "news-second-factor-enabled",
             News::SecondFactorDisabled => "news-second-factor-disabled",
+            News::DeletionAsked => "news-deletion-asked",
         }
     }
 }

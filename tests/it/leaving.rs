@@ -191,6 +191,8 @@ stories! {
         ann.calls("users.updateProfile", json!({ "userId": "me", "username": "tea.time" })).await.ok();
         let pair = ann.meets(&bob).await;
         let words = ann.says_in(pair, "to be kept").await;
+        bob.befriends(&ann).await.ok();
+        let met = bob.connects().await.ready["userRev"].as_i64().unwrap();
         ann.calls("users.exportData", json!({})).await.ok();
         let phone = ann.connects().await;
         asks_to_go(&ann, "keep").await;
@@ -215,6 +217,14 @@ stories! {
         }
         until("her messages to be left alone", async || bob.sends(pair, "?").await.result.is_err()).await;
         bob.sends(pair, "hello?").await.is_refused(ErrorCode::UserNotFound);
+        // She goes out of his address book, of which his other devices learn.
+        let is_out = async || {
+            let changes = bob.own_changes(met).await.ok();
+            let mut items = changes["items"].as_array().unwrap().iter();
+            let is_hers = |contact: &Value| contact["userId"] == json!(ann.id) && contact["removed"] == true;
+            items.any(|item| item["type"] == "contact" && is_hers(&item["contact"]))
+        };
+        until("ann to go out of his address book", is_out).await;
         let seen = bob.looks_at(id_of(&words)).await.ok();
         assert_eq!((&seen["text"], &seen["senderId"]), (&json!("to be kept"), &json!(ann.id)));
         let with = bob.opens(pair).await.ok()["participants"].as_array().unwrap().clone();

@@ -7,42 +7,47 @@
 //! stopped by whoever comes back within the grace, and everybody but the one who asked has to sign in again.
 
 use super::Leaving;
-use crate::auth::audit;
+use crate::auth::{audit, sessions};
 use actors::caller::Caller;
 use actors::protocol::command::LeftMessages;
 use actors::protocol::{ErrorCode, Outcome, view};
 use actors::retry::transact;
-use entities::{SessionId, Timestamp, UserId, session, user};
+use entities::{SessionId, UserId, user};
 use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, Set};
 use serde_json::json;
 
 impl Leaving {
-    /// `users.deleteAccount`.
+    /// `users.deleteAccount`; gives also the account as it is now, if this was the first time.
     ///
     /// # Errors
     /// `user.not_found` if it has ended; a fault of the database.
-    pub async fn ask_for_deletion(&self, caller: &Caller, messages: LeftMessages) -> Outcome<view::Leaving> {
+    pub async fn ask_for_deletion(
+        &self,
+        caller: &Caller,
+        messages: LeftMessages,
+    ) -> Outcome<(view::Leaving, Option<user::Model>)> {
         let by = caller.identity()?;
         let asked = transact(&self.db, &*self.clock, async |transaction| {
             let now = self.clock.now();
-            let row = user::by_id(by.user).one(transaction).await?.ok_or(ErrorCode::UserNotFound)?;
+            let before = user::by_id(by.user).one(transaction).await?.ok_or(ErrorCode::UserNotFound)?;
+            let leaves_at = before.leaves_at.unwrap_or(now.plus(self.grace));
             let change = user::ActiveModel {
                 // Asked for again, it does not come later.
-                leaves_at: Set(Some(row.leaves_at.unwrap_or(now.plus(self.grace)))),
+                leaves_at: Set(Some(leaves_at)),
                 leaves_messages: Set(Some(messages.as_str().to_owned())),
                 ..user::ActiveModel::default()
             };
             let row = changed(transaction, by.user, change).await?.ok_or(ErrorCode::UserNotFound)?;
-            let ended = end_sessions(transaction, by.user, Some(by.session), "deletion_asked", now).await?;
-            let detail = json!({ "leavesAt": row.leaves_at, "messages": messages });
+            let ended = sessions::revoke_all(transaction, by.user, Some(by.session), "deletion_asked", now).await?;
+            let detail = json!({ "leavesAt": leaves_at, "messages": messages });
             audit::record(transaction, &*self.clock, event("deletion_asked", caller, detail)).await?;
-            Ok((row.leaves_at.unwrap_or(now), ended))
+            Ok((leaves_at, Some(row).filter(|_| before.leaves_at.is_none()), ended))
         });
-        let (leaves_at, ended) = asked.await?;
+        let (leaves_at, first, ended) = asked.await?;
         ended.into_iter().for_each(|session| self.close(by.user, session));
         self.entries.user_changed(by.user);
         self.bell.ring();
-        Ok(view::Leaving { leaves_at, messages })
+        Ok((view::Leaving { leaves_at, messages }, first))
     }
 
     /// `users.cancelDeletion`.
@@ -90,27 +95,6 @@ async fn changed(
         .exec_with_returning(transaction)
         .await?;
     Ok(updated.into_iter().next())
-}
-
-/// Ends the sessions of a user, but one; gives those that lived.
-pub(super) async fn end_sessions(
-    transaction: &DatabaseTransaction,
-    user: UserId,
-    but: Option<SessionId>,
-    reason: &str,
-    now: Timestamp,
-) -> Outcome<Vec<SessionId>> {
-    let ended = session::ActiveModel {
-        revoked_at: Set(Some(now)),
-        revoke_reason: Set(Some(reason.to_owned())),
-        ..session::ActiveModel::default()
-    };
-    let live = session::COLUMN.user_id.eq(user).and(session::COLUMN.revoked_at.is_null());
-    let mut update = session::Entity::update_many().set(ended).filter(live);
-    if let Some(but) = but {
-        update = update.filter(session::COLUMN.id.ne(but));
-    }
-    Ok(update.exec_with_returning(transaction).await?.into_iter().map(|row| row.id).collect())
 }
 
 fn event(kind: &'static str, caller: &Caller, detail: serde_json::Value) -> audit::Event {

@@ -14,6 +14,7 @@ mod tests;
 mod wipe;
 
 use crate::app::App;
+use crate::auth::texts::News;
 use crate::auth::{Secrets, Sessions, secrets};
 use crate::config::Config;
 use crate::gateway::dispatch::Run;
@@ -139,7 +140,11 @@ impl Run for CancelExport {
 
 impl Run for DeleteAccount {
     async fn run(self, app: &App, caller: &Caller) -> Outcome<view::Leaving> {
-        app.leaving.ask_for_deletion(caller, self.messages).await
+        let (leaving, first) = app.leaving.ask_for_deletion(caller, self.messages).await?;
+        if let Some(account) = first {
+            app.auth.notices.tell(&account, News::DeletionAsked);
+        }
+        Ok(leaving)
     }
 }
 

@@ -19,9 +19,8 @@
 //! need, saying from when: so one of two gets it, and it comes back by itself if they die.
 
 use super::Leaving;
-use super::deletion::end_sessions;
 use super::wipe::{self, OWN, SESSIONS, Table};
-use crate::auth::audit;
+use crate::auth::{audit, sessions};
 use crate::jobs::{self, Job};
 use actors::conversation::raise_users;
 use actors::protocol::command::LeftMessages;
@@ -108,7 +107,7 @@ impl Leaving {
 
     /// What must be gone when the account's row is emptied: what is found by its number alone, and who acts for it.
     async fn end(&self, transaction: &DatabaseTransaction, row: &user::Model, now: Timestamp) -> Outcome<()> {
-        end_sessions(transaction, row.id, None, "account_deleted", now).await?;
+        sessions::revoke_all(transaction, row.id, None, "account_deleted", now).await?;
         let reached: Vec<&String> = row.phone.iter().chain(&row.email_key).collect();
         let codes = otp_verification::COLUMN.phone.is_in(reached);
         otp_verification::Entity::delete_many().filter(codes).exec(transaction).await?;
@@ -274,6 +273,8 @@ async fn empty(transaction: &DatabaseTransaction, claim: &Claim) -> Outcome<()> 
         status_until: Set(None),
         privacy: Set(Privacy::default()),
         settings: Set(Settings::default()),
+        settings_user_rev: Set(0),
+        audience_changed_at: Set(None),
         last_seen_at: Set(None),
         left_at: Set(Some(claim.left_at)),
         leaves_at: Set(Some(claim.until)),

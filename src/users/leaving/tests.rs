@@ -240,6 +240,7 @@ async fn furnishes(bench: &Bench, of: UserId, other: UserId) {
             app_version: None, push_provider: Some("apns".to_owned()), push_token: Some("a-push-token".to_owned()),
             push_token_hash: Some(hash("token")), push_keys: None, created_at: at, last_seen_at: at,
         }
+        arrival { user_id: of, since: at, told: None }
         user_role { user_id: of, role: "operator".to_owned(), granted_at: at }
         report {
             id: ReportId::from_uuid(bench.clock.uuid()), reporter_id: of, user_id: Some(other), message_id: None,
@@ -304,7 +305,6 @@ struct Past {
 async fn a_past(bench: &Bench) -> Past {
     let (ann, bob) = (bench.signs_in("Ann").await, bench.signs_in("Bob").await.user().unwrap());
     let ann_id = ann.user().unwrap();
-    Box::pin(furnishes(bench, ann_id, bob)).await;
     let pair = bench.creates(ann_id, ConversationKind::Private, &[bob]).await;
     let group = bench.creates(ann_id, ConversationKind::Group, &[bob]).await;
     let left = bench.creates(bob, ConversationKind::Group, &[ann_id]).await;
@@ -316,6 +316,8 @@ async fn a_past(bench: &Bench) -> Past {
     bench.reacts(ann_id, bobs).await;
     bench.leaving.conversations.leave(ann_id, LeaveConversation { conversation_id: left }).await.unwrap();
     bench.says(bob, left, "After Ann").await;
+    // The last of all, for who is blocked is written to no more.
+    Box::pin(furnishes(bench, ann_id, bob)).await;
     Past { ann, ann_id, bob, pair, group, left, bobs }
 }
 
@@ -567,13 +569,15 @@ async fn who_asks_for_the_end_has_a_grace_and_is_alone() {
         let ann = one.signs_in("Ann").await;
         let id = ann.user().unwrap();
         one.again(id).await;
-        let first = one.leaving.ask_for_deletion(&ann, LeftMessages::Keep).await.unwrap();
+        let (first, news) = one.leaving.ask_for_deletion(&ann, LeftMessages::Keep).await.unwrap();
+        assert!(news.is_some());
         assert_eq!(first.leaves_at, one.clock.now().plus(GRACE));
         let live = session::live_of_user(id).all(one.db.read()).await.unwrap();
         assert_eq!(live.iter().map(|row| row.id).collect::<Vec<_>>(), [ann.identity.unwrap().session]);
         one.clock.advance(DAY);
         // Asked again, it comes no later; and she may think otherwise of her messages.
-        let again = one.leaving.ask_for_deletion(&ann, LeftMessages::Remove).await.unwrap();
+        let (again, news) = one.leaving.ask_for_deletion(&ann, LeftMessages::Remove).await.unwrap();
+        assert!(news.is_none(), "it is no news");
         assert_eq!((again.leaves_at, again.messages), (first.leaves_at, LeftMessages::Remove));
         assert_eq!(one.row(id).await.leaves_messages.as_deref(), Some("remove"));
         one.clock.advance(GRACE - DAY - Duration::from_millis(1));

@@ -33,6 +33,7 @@ pub const OWN: &[Table] = &[
     table("devices", "user_id, id", "user_id = {user}"),
     table("contacts", "owner_id, user_id", "owner_id = {user}"),
     table("contact_numbers", "owner_id, number_hash", "owner_id = {user}"),
+    table("arrivals", "user_id", "user_id = {user}"),
     table("blocks", "owner_id, user_id", "owner_id = {user}"),
     table("mentions", "user_id, conversation_id, seq", "user_id = {user}"),
     table("export_parts", "export_id, number", "export_id IN (SELECT id FROM exports WHERE user_id = {user})"),
