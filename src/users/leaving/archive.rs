@@ -69,7 +69,7 @@ impl Archive {
     /// # Errors
     /// A fault: an earlier step has failed.
     pub async fn write(&mut self, bytes: Vec<u8>) -> Outcome<()> {
-        self.works(move |zip| Ok(zip.write_all(&bytes)?)).await
+        self.works(move |zip| zip.write_all(&bytes)).await
     }
 
     /// Ends the ZIP: what is left to take is the last piece.

@@ -1,0 +1,192 @@
+//! Copies: how many, by which node, for how long, and what stands in them; whoever dies while making one.
+//! Never the doors.
+
+use super::*;
+use std::io::{Cursor, Read};
+
+#[actix_web::test]
+async fn a_copy_at_a_time_and_a_few_a_day() {
+    for (scratch, [one, other]) in Bench::each().await {
+        let ann = one.signs_in("Ann").await;
+        let id = ann.user().unwrap();
+        let (first, second) = tokio::join!(one.leaving.exports.ask(&ann), other.leaving.exports.ask(&ann));
+        assert!(first.is_ok() != second.is_ok(), "two at once are one");
+        assert_eq!(code(first.and(second)), Some(ErrorCode::UserExportPending));
+        for _ in 0..2 {
+            one.leaving.exports.cancel(&ann, one.export(id).await.id).await.unwrap();
+            one.clock.advance(Duration::from_secs(3600));
+            one.leaving.exports.ask(&ann).await.unwrap();
+        }
+        one.leaving.exports.cancel(&ann, one.export(id).await.id).await.unwrap();
+        // Taken back or not, three a day are three a day.
+        let Err(actors::protocol::Error::Refused(refusal)) = one.leaving.exports.ask(&ann).await else { panic!() };
+        assert_eq!(refusal.code, ErrorCode::UserExportBudget);
+        assert_eq!(refusal.retry_after, Some(DAY - Duration::from_secs(2 * 3600)));
+        one.clock.advance(DAY - Duration::from_secs(2 * 3600));
+        one.leaving.exports.ask(&ann).await.unwrap();
+        let listed = one.leaving.exports.list(id).await.unwrap().items;
+        assert_eq!(listed.len(), 4);
+        assert_eq!((listed[0].state, listed[3].state), (ExportState::Pending, ExportState::Gone));
+        // What is somebody else's is not there.
+        let bob = one.signs_in("Bob").await;
+        let refused = one.leaving.exports.cancel(&bob, listed[0].id).await;
+        assert_eq!(code(refused), Some(ErrorCode::UserExportNotFound));
+        scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn one_node_makes_a_copy_and_another_takes_over_when_its_claim_has_ended() {
+    for (scratch, [one, other]) in Bench::each().await {
+        let ann = one.signs_in("Ann").await;
+        one.leaving.exports.ask(&ann).await.unwrap();
+        let (first, second) = tokio::join!(one.leaving.exports.claim("one"), other.leaving.exports.claim("other"));
+        let claims: Vec<_> = [first.unwrap(), second.unwrap()].into_iter().flatten().collect();
+        assert_eq!(claims.len(), 1);
+        let mut claim = claims.into_iter().next().unwrap();
+        one.leaving.exports.add(&mut claim, vec![1; 10]).await.unwrap();
+        one.clock.advance(LEASE / 2);
+        one.leaving.exports.hold(&mut claim).await.unwrap();
+        one.clock.advance(LEASE - Duration::from_millis(1));
+        assert!(other.leaving.exports.claim("other").await.unwrap().is_none());
+        one.clock.advance(Duration::from_millis(1));
+        assert!(other.makes_export().await.unwrap());
+        // The first one wakes up, and finds that it is another's.
+        for lost in [
+            one.leaving.exports.add(&mut claim, vec![2; 10]).await,
+            one.leaving.exports.hold(&mut claim).await,
+            one.leaving.exports.finish(&claim).await.map(drop),
+        ] {
+            assert_eq!(code(lost), Some(ErrorCode::ServerUnavailable));
+        }
+        assert!(zip::ZipArchive::new(Cursor::new(one.bytes(ann.user().unwrap()).await)).is_ok());
+        scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_copy_that_is_taken_back_is_made_no_further_and_leaves_nothing() {
+    for (scratch, [one, _]) in Bench::each().await {
+        let ann = one.signs_in("Ann").await;
+        one.leaving.exports.ask(&ann).await.unwrap();
+        let mut claim = one.leaving.exports.claim("one").await.unwrap().unwrap();
+        one.leaving.exports.add(&mut claim, vec![1; 10]).await.unwrap();
+        one.leaving.exports.cancel(&ann, claim.export).await.unwrap();
+        one.leaving.exports.cancel(&ann, claim.export).await.unwrap();
+        assert!(one.leaving.exports.add(&mut claim, vec![2; 10]).await.is_err());
+        assert!(!one.makes_export().await.unwrap());
+        assert!(export_part::Entity::find().all(one.db.read()).await.unwrap().is_empty());
+        scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_copy_is_kept_for_a_week_and_its_row_for_a_month() {
+    for (scratch, [one, _]) in Bench::each().await {
+        let ann = one.signs_in("Ann").await;
+        let id = ann.user().unwrap();
+        one.leaving.exports.ask(&ann).await.unwrap();
+        assert!(one.makes_export().await.unwrap() && !one.makes_export().await.unwrap());
+        let listed = one.leaving.exports.list(id).await.unwrap().items.pop().unwrap();
+        assert!(listed.url.is_some() && listed.expires_at == Some(one.clock.now().plus(7 * DAY)));
+        one.clock.advance(7 * DAY);
+        let listed = one.leaving.exports.list(id).await.unwrap().items.pop().unwrap();
+        assert_eq!((listed.state, listed.url), (ExportState::Gone, None));
+        one.makes_export().await.unwrap();
+        assert!(export_part::Entity::find().all(one.db.read()).await.unwrap().is_empty());
+        one.clock.advance(24 * DAY);
+        one.makes_export().await.unwrap();
+        assert!(one.leaving.exports.list(id).await.unwrap().items.is_empty());
+        scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_copy_that_cannot_be_made_in_a_day_is_given_up() {
+    for (scratch, [one, _]) in Bench::each().await {
+        let ann = one.signs_in("Ann").await;
+        one.leaving.exports.ask(&ann).await.unwrap();
+        one.clock.advance(DAY);
+        one.makes_export().await.unwrap();
+        let row = one.export(ann.user().unwrap()).await;
+        assert_eq!((row.state, row.failure.as_deref()), (ExportState::Failed, Some("timed_out")));
+        scratch.drop().await;
+    }
+}
+
+/// The files of a ZIP, as JSON.
+fn files(zip: Vec<u8>) -> std::collections::BTreeMap<String, Value> {
+    let mut zip = zip::ZipArchive::new(Cursor::new(zip)).unwrap();
+    let count = zip.len();
+    let read = |at| {
+        let mut file = zip.by_index(at).unwrap();
+        let mut text = String::new();
+        file.read_to_string(&mut text).unwrap();
+        (file.name().unwrap().into_owned(), serde_json::from_str(&text).unwrap())
+    };
+    (0..count).map(read).collect()
+}
+
+#[actix_web::test]
+async fn a_copy_holds_what_its_owner_may_see_and_no_secret() {
+    for (scratch, [one, _]) in Bench::each().await {
+        let past = Box::pin(a_past(&one)).await;
+        one.leaving.exports.ask(&past.ann).await.unwrap();
+        one.makes_export().await.unwrap();
+        let files = files(one.bytes(past.ann_id).await);
+        let lengths = [
+            ("sessions.json", 1),
+            ("security-events.json", 1),
+            ("devices.json", 1),
+            ("contacts.json", 1),
+            ("blocked.json", 1),
+            ("reports.json", 1),
+            ("conversations.json", 3),
+            (&format!("messages/{}.json", past.pair), 1),
+            (&format!("messages/{}.json", past.group), 2),
+            // Where she has left, only what she said herself.
+            (&format!("messages/{}.json", past.left), 1),
+        ];
+        for (name, length) in lengths {
+            assert_eq!(files[name].as_array().unwrap().len(), length, "{name}: {}", files[name]);
+        }
+        let spoken = &files[&format!("messages/{}.json", past.group)];
+        assert_eq!((&spoken[1]["text"], &spoken[1]["senderName"]), (&"Bob's words".into(), &"Bob".into()));
+        assert_eq!(spoken[1]["reactions"][0]["emoji"], "👍");
+        let pair = files["conversations.json"].as_array().unwrap().iter().find(|item| item["kind"] == "private");
+        assert_eq!(pair.unwrap()["with"]["displayName"], "Bob");
+        assert_eq!(files["profile.json"]["phoneNumber"], one.row(past.ann_id).await.phone.unwrap());
+        assert_eq!(files["sign-in.json"]["identities"][0]["email"], "ann@example.org");
+        let all = serde_json::to_string(&files).unwrap();
+        for secret in ["argon2", "a-push-token", "After Ann", "sealed", "hash"] {
+            let whose = files.iter().find(|(_, json)| json.to_string().contains(secret));
+            let allowed = secret == "hash" && whose.is_some_and(|(name, _)| name == "manifest.json");
+            assert!(!all.contains(secret) || allowed, "{secret} stands in {whose:?}");
+        }
+        scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn whoever_dies_while_making_a_copy_another_makes_it() {
+    for (scratch, [one, other]) in Bench::each().await {
+        let past = Box::pin(a_past(&one)).await;
+        let mut deaths = 0;
+        for polls in (0..).step_by(13) {
+            let ann = one.again(past.ann_id).await;
+            one.clock.advance(DAY);
+            one.leaving.exports.ask(&ann).await.unwrap();
+            let made = Box::pin(dies_after(polls, one.makes_export())).await;
+            one.clock.advance(LEASE);
+            other.makes_export().await.unwrap();
+            let files = files(one.bytes(past.ann_id).await);
+            assert_eq!(files.len(), 15);
+            if made.is_some() {
+                break;
+            }
+            deaths += 1;
+        }
+        assert!(deaths > 3, "{deaths}");
+        scratch.drop().await;
+    }
+}
