@@ -8,6 +8,7 @@ use super::texts::News;
 use super::{Auth, audit};
 use crate::app::App;
 use crate::gateway::dispatch::Run;
+use crate::users::contacts::joined;
 use actors::caller::{Caller, Identity};
 use actors::protocol::command::{ChangePhone, OtpPurpose, VerifyEmail};
 use actors::protocol::{Error, ErrorCode, Outcome, view};
@@ -42,6 +43,7 @@ impl Run for ChangePhone {
         let passed = app.auth.otp.attempt(&self.verification_id, &self.code, OtpPurpose::ChangePhone).await?;
         let Changed { before, after } = app.auth.take_contact(by, caller.address, &passed).await?;
         app.entries.user_changed(by.user);
+        app.contacts.look_for_arrivals();
         app.auth.notices.tell(&before, News::PhoneChanged);
         // Whoever has the old number learns of it even where there is an e-mail address.
         if let (Some(number), Some(_)) = (&before.phone, &before.email) {
@@ -67,6 +69,9 @@ impl Auth {
             let before =
                 user::by_id(by.user).lock_exclusive().one(transaction).await?.ok_or(ErrorCode::UserNotFound)?;
             let after = self.write_contact(transaction, &before, &passed.contact).await?;
+            if matches!(passed.contact, Contact::Phone(_)) {
+                joined(transaction, &*self.clock, by.user).await?;
+            }
             let (kind, is_first) = match &passed.contact {
                 Contact::Phone(_) => ("phone_changed", before.phone.is_none()),
                 Contact::Email(_) => ("email_changed", before.email.is_none()),
