@@ -650,7 +650,7 @@ mod tests {
     #[test]
     fn production_refuses_stand_ins_and_shipped_secrets() {
         let error = file("profile = 'production'\n[gateway]\nallowed_origins = ['*']").unwrap_err();
-        for key in ["sms.provider", "secrets.master", "gateway.allowed_origins"] {
+        for key in ["sms.provider", "mail.provider", "secrets.master", "gateway.allowed_origins"] {
             assert!(error.names(key), "{error}");
         }
         assert!(!error.names("database.url"), "SQLite may serve: {error}");

@@ -2,10 +2,11 @@
 //! Never a user: the answers are the same for numbers and addresses that we know and that we do not.
 
 mod budget;
+mod carriage;
 #[cfg(test)]
 mod tests;
 
-use super::carriers::{Carriers, Mail, Sms};
+use super::carriers::Carriers;
 use super::contact::Contact;
 use super::phone;
 use super::texts::Texts;
@@ -18,6 +19,7 @@ use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use budget::Budgets;
+use carriage::{Parcel, carry, unattended};
 use entities::{Db, Timestamp, UserId, otp_verification};
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QuerySelect, Set};
 use std::net::IpAddr;
@@ -116,17 +118,6 @@ struct Reserved<'a> {
     country: Option<&'a str>,
     code_hash: Vec<u8>,
     carrier: Option<String>,
-}
-
-/// A code on its way.
-struct Parcel {
-    contact: Contact,
-    channel: OtpChannel,
-    id: [u8; 16],
-    verification_id: String,
-    code: String,
-    locale: String,
-    ttl: Duration,
 }
 
 impl Otp {
@@ -362,34 +353,6 @@ impl Otp {
 
     fn hash(&self, purpose: OtpPurpose, id: &[u8], code: &str) -> Vec<u8> {
         hmac::sign(&self.key, &bound(purpose, id, code)).as_ref().to_vec()
-    }
-}
-
-/// Writes the text and hands it over; notes the name that the carrier gave it.
-async fn carry(carriers: Carriers, texts: Arc<Texts>, db: Db, parcel: Parcel) -> Outcome<()> {
-    let Parcel { contact, channel, id, verification_id, code, locale, ttl } = parcel;
-    let number = match &contact {
-        Contact::Phone(number) => number,
-        Contact::Email(address) => {
-            let letter = texts.code_letter(&locale, &code, ttl);
-            let code = Some((code.as_str(), verification_id.as_str()));
-            return carriers.mail.send(Mail { to: &address.spelt, letter: &letter, code }).await;
-        }
-    };
-    let text = texts.code_text(&locale, &code, ttl);
-    let sms =
-        Sms { to: number, channel, text: &text, code: &code, locale: &locale, ttl, verification_id: &verification_id };
-    let Some(named) = carriers.sms.send(sms).await? else { return Ok(()) };
-    let name = otp_verification::ActiveModel { carrier: Set(Some(named)), ..otp_verification::ActiveModel::default() };
-    let this = otp_verification::COLUMN.id.eq(id.to_vec());
-    db.heard(otp_verification::Entity::update_many().set(name).filter(this).exec(db.write())).await?;
-    Ok(())
-}
-
-/// Carries what nobody waits for.
-async fn unattended(carriage: impl Future<Output = Outcome<()>>) {
-    if let Err(error) = carriage.await {
-        tracing::warn!(%error, "a code could not be sent");
     }
 }
 

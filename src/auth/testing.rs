@@ -102,11 +102,7 @@ impl Scratch {
 
 /// Keeps what it was to send.
 #[derive(Default)]
-pub struct Pocket {
-    codes: Mutex<Vec<(String, String)>>,
-    /// What was told without a code: to whom, and the text or the letter's subject.
-    told: Mutex<Vec<(String, String)>>,
-}
+pub struct Pocket(Mutex<Vec<(String, String)>>);
 
 impl Pocket {
     /// Whoever sends, sends here.
@@ -121,18 +117,13 @@ impl Pocket {
 
     /// The code of a verification, if one was sent.
     pub fn found(&self, verification_id: &str) -> Option<String> {
-        let sent = self.codes.lock();
+        let sent = self.0.lock();
         sent.iter().find(|(id, _)| id == verification_id).map(|(_, code)| code.clone())
     }
 
     /// How many codes were sent.
     pub fn count(&self) -> usize {
-        self.codes.lock().len()
-    }
-
-    /// What was told without a code, and to whom.
-    pub fn told(&self) -> Vec<(String, String)> {
-        self.told.lock().clone()
+        self.0.lock().len()
     }
 }
 
@@ -143,12 +134,11 @@ impl SmsSender for Pocket {
     }
 
     async fn send(&self, sms: Sms<'_>) -> Outcome<Option<String>> {
-        self.codes.lock().push((sms.verification_id.to_owned(), sms.code.to_owned()));
+        self.0.lock().push((sms.verification_id.to_owned(), sms.code.to_owned()));
         Ok(None)
     }
 
-    async fn tell(&self, to: &str, text: &str) -> Outcome<()> {
-        self.told.lock().push((to.to_owned(), text.to_owned()));
+    async fn tell(&self, _: &str, _: &str) -> Outcome<()> {
         Ok(())
     }
 }
@@ -156,9 +146,8 @@ impl SmsSender for Pocket {
 #[async_trait::async_trait]
 impl Mailer for Pocket {
     async fn send(&self, mail: Mail<'_>) -> Outcome<()> {
-        match mail.code {
-            Some((code, id)) => self.codes.lock().push((id.to_owned(), code.to_owned())),
-            None => self.told.lock().push((mail.to.to_owned(), mail.letter.subject.clone())),
+        if let Some((code, id)) = mail.code {
+            self.0.lock().push((id.to_owned(), code.to_owned()));
         }
         Ok(())
     }

@@ -101,13 +101,10 @@ fn sid(wrong: &mut ConfigError, key: &str, value: &str, kind: &str) {
 
 /// Whether what is sent to a URL is read by nobody on the way.
 fn is_safe(url: &str) -> bool {
-    match url.split_once("://") {
-        Some(("https", host)) => !host.is_empty(),
-        Some(("http", rest)) => {
-            let authority = rest.split('/').next().unwrap_or_default();
-            let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-            is_here(host)
-        }
+    let Ok(url) = reqwest::Url::parse(url) else { return false };
+    match url.scheme() {
+        "https" => url.has_host(),
+        "http" => url.host_str().is_some_and(is_here),
         _ => false,
     }
 }
@@ -115,4 +112,69 @@ fn is_safe(url: &str) -> bool {
 fn is_here(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::layers::Layer;
+
+    /// The file that operators copy.
+    const PRODUCTION: &str = include_str!("../../../docker/prod.toml");
+    const SECRETS: &str =
+        "[secrets]\nmaster = 'k9Jm2xQ7vT4wZ8bN6cR3yL5pF1hD0sGa'\n[sms]\nsecret = 's'\n[mail]\npassword = 'p'";
+
+    fn layered(texts: &[&str]) -> Result<Config, ConfigError> {
+        Config::layered(texts.iter().map(|text| Layer::toml("node.toml", text).unwrap()).collect())
+    }
+
+    #[test]
+    fn production_starts_with_carriers_that_carry() {
+        let config = layered(&[PRODUCTION, SECRETS]).unwrap();
+        assert!(config.stand_ins().is_empty());
+        let by_texts = "[sms]\nprovider = 'twilio_messaging'\nfrom = 'QuckChat'";
+        assert!(layered(&[PRODUCTION, SECRETS, by_texts]).is_ok());
+        assert!(!config.to_toml().contains("secret = \"s\""), "secrets are hidden");
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused_by_name() {
+        for (text, key) in [
+            ("[sms]\nprovider = 'log'", "sms.provider"),
+            ("[mail]\nprovider = 'log'", "mail.provider"),
+            ("[sms]\nsecret = ''", "sms.secret"),
+            ("[sms]\nsecret = 'change-me'", "sms.secret"),
+            ("[sms]\naccount_sid = 'AC1'", "sms.account_sid"),
+            ("[sms]\napi_key_sid = 'AC00000000000000000000000000000000'", "sms.api_key_sid"),
+            ("[sms]\nverify_service_sid = ''", "sms.verify_service_sid"),
+            ("[sms]\nverify_url = 'http://verify.twilio.com'", "sms.verify_url"),
+            ("[sms]\nverify_url = 'http://127.0.0.1.example.org'", "sms.verify_url"),
+            ("[sms]\nverify_url = 'http://localhost:1@example.org'", "sms.verify_url"),
+            ("[sms]\nmessaging_url = ''", "sms.messaging_url"),
+            ("[sms]\nprovider = 'twilio_messaging'", "sms.from"),
+            ("[sms]\nprovider = 'twilio_messaging'\nfrom = 'a'\nmessaging_service_sid = 'MG1'", "sms.from"),
+            ("[sms]\nprovider = 'twilio_messaging'\nmessaging_service_sid = 'MG1'", "sms.messaging_service_sid"),
+            ("[sms]\nretries = 9", "sms.retries"),
+            ("[auth]\notp_ttl = '11m'", "auth.otp_ttl"),
+            ("[auth]\notp_countries = ['de']", "auth.otp_countries"),
+            ("[auth]\notp_countries = ['Germany']", "auth.otp_countries"),
+            ("[auth]\nlocale = 'tlh'", "auth.locale"),
+            ("[auth]\notp_domain = 'https://chat.example.org'", "auth.otp_domain"),
+            ("[auth]\notp_app_hash = 'FA+9qCX9VSu'", "auth.otp_domain"),
+            ("[auth]\notp_domain = ''\notp_app_hash = 'short'", "auth.otp_app_hash"),
+            ("[auth]\notp_per_address_per_hour = 0", "auth.otp_per_address_per_hour"),
+            ("[auth]\notp_in_all_per_day = -1", "auth.otp_in_all_per_day"),
+            ("[mail]\nhost = ''", "mail.host"),
+            ("[mail]\nfrom = 'nobody'", "mail.from"),
+            ("[mail]\ntls = 'none'", "mail.tls"),
+            ("[mail]\nuser = ''", "mail.password"),
+            ("[mail]\ntimeout = '1h'", "mail.timeout"),
+            ("[mail]\nconnections = 0", "mail.connections"),
+        ] {
+            let error = layered(&[PRODUCTION, SECRETS, text]).expect_err(text);
+            assert!(error.names(key), "{text}: {error}");
+        }
+        let here = "[sms]\nverify_url = 'http://[::1]:8080/twilio'\n[mail]\nhost = 'localhost'\ntls = 'none'";
+        assert!(layered(&[PRODUCTION, SECRETS, here]).is_ok());
+    }
 }

@@ -1,6 +1,7 @@
 //! Who has a code, by which way, and who only seems to; and carriers that make the codes themselves.
 
 use super::*;
+use crate::auth::carriers::Sms;
 use crate::auth::carriers::{CodeChecker, SmsSender};
 use actors::protocol::Fault;
 use entities::UserId;
