@@ -26,7 +26,7 @@ from chat import ANSWER_SECS, Person, check, curl, free_port, main
 
 USER, PASSWORD = "chat@example.org", "s3cret of the mail server"
 FROM = "QuckChat <no-reply@chat.example.org>"
-REFUSED = "nobody@example.org"
+REFUSED, LATER = "nobody@example.org", "later@example.org"
 
 # What the stories do to the server on purpose is no news.
 logging.getLogger("mail").setLevel(logging.CRITICAL)
@@ -59,6 +59,8 @@ class MailServer:
     async def handle_RCPT(self, server, session, envelope, address, options):
         if address == REFUSED:
             return "550 5.1.1 no such mailbox"
+        if address == LATER:
+            return f"450 4.2.0 <{address}> is greylisted"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -195,6 +197,11 @@ class Stories:
 
     def a_mailbox_that_the_server_does_not_know_is_refused(self):
         self._asks(self._person(), REFUSED).refused(422, "request.invalid")
+
+    def what_the_server_puts_off_is_not_in_the_log_with_its_address(self):
+        self._asks(self._person(), LATER).refused(503, "server.unavailable")
+        log = self.node.log.read_text()
+        check("the mail server answered 450" in log and LATER not in log, "the log says too much, or too little")
 
     def connections_that_the_server_closed_are_no_trouble(self):
         person = self._person()

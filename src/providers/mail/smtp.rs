@@ -80,12 +80,18 @@ impl Mailer for SmtpMailer {
         let message = self.message(to, &mail)?;
         match self.transport.send(message).await {
             Ok(_) => Ok(()),
-            // 550, 551 and 553 are what servers say of a mailbox (RFC 5321, 4.2.2 and 3.4); all else is ours to mend.
-            Err(error) if error.status().is_some_and(|code| [550, 551, 553].contains(&u16::from(code))) => {
-                Err(refused())
-            }
-            Err(error) => Err(Fault::new(error).into()),
+            Err(error) => Err(failure(error)),
         }
+    }
+}
+
+/// What the server answered; never in its own words, which may name the address.
+fn failure(error: lettre::transport::smtp::Error) -> Error {
+    match error.status().map(u16::from) {
+        // What servers say of a mailbox (RFC 5321, 4.2.2 and 3.4); all else is ours or theirs to mend.
+        Some(550 | 551 | 553) => refused(),
+        Some(code) => Fault::new(format!("the mail server answered {code}")).into(),
+        None => Fault::new(error).into(),
     }
 }
 
