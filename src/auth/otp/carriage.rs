@@ -7,7 +7,7 @@ use crate::auth::texts::Texts;
 use actors::protocol::Outcome;
 use actors::protocol::command::OtpChannel;
 use entities::{Db, otp_verification};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, Set};
+use sea_orm::{EntityTrait, QueryFilter, Set};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -2,7 +2,13 @@
 //! the test. The pages are named where the requests are made.
 
 use super::*;
-use crate::auth::carriers::Sms;
+use crate::auth::Otp;
+use crate::auth::carriers::{Carriers, Sms};
+use crate::auth::contact::Contact;
+use crate::auth::otp::{Asking, Recipient};
+use crate::auth::testing::{FakeClock, Pocket, Scratch};
+use crate::auth::texts::Texts;
+use actors::protocol::command::OtpPurpose;
 use actors::protocol::{Error, ErrorCode};
 use entities::Timestamp;
 use futures_util::future::BoxFuture;
@@ -315,6 +321,51 @@ async fn only_the_proxy_of_the_configuration_is_used() {
     let carrier = setting.carrier(SmsProvider::TwilioVerify);
     assert!(carrier.send(sms(OtpChannel::Sms)).await.is_ok());
     assert_eq!(proxy.received_requests().await.unwrap().len(), 1);
+}
+
+#[actix_web::test]
+async fn a_code_of_twilio_signs_in_once_and_a_decoy_looks_like_a_wrong_code() {
+    for scratch in Scratch::each().await {
+        let mut setting = Setting::new().await;
+        let carriers = Carriers { sms: setting.carrier(SmsProvider::TwilioVerify), mail: Arc::new(Pocket::default()) };
+        let config = &setting.config.auth;
+        let texts = Arc::new(Texts::new(config).unwrap());
+        let otp = Otp::new(scratch.db.clone(), FakeClock::new(), [7; 32], carriers, texts, config);
+        let at = |what: &str| Mock::given(path(format!("/v2/Services/{SERVICE}/{what}")));
+        let check = |code: &'static str| {
+            at("VerificationCheck")
+                .and(body_string_contains(format!("VerificationSid={VERIFICATION}&")))
+                .and(body_string_contains(format!("Code={code}")))
+        };
+        at("Verifications").respond_with(taken()).mount(&setting.server).await;
+        // Twilio forgets a verification whose code was right, and knows no other.
+        check("424242").respond_with(checked("approved")).up_to_n_times(1).mount(&setting.server).await;
+        check("111111").respond_with(checked("pending")).mount(&setting.server).await;
+        at("VerificationCheck").respond_with(exception(404, 20404)).mount(&setting.server).await;
+
+        let contact = Contact::phone(NUMBER).unwrap();
+        let asking = Asking::to_sign_in(&contact);
+        let real = otp.send(asking).await.unwrap().verification_id;
+        let decoy = otp.send(Asking { recipient: Recipient::Nobody, ..asking }).await.unwrap().verification_id;
+        let attempt =
+            async |id: &str, code: &str| otp.attempt(id, code, OtpPurpose::SignIn).await.map_err(|error| error.code());
+        for id in [&real, &decoy] {
+            assert_eq!(attempt(id, "111111").await.unwrap_err(), ErrorCode::AuthOtpInvalid);
+        }
+        assert_eq!(attempt(&decoy, "424242").await.unwrap_err(), ErrorCode::AuthOtpInvalid);
+        let passed = attempt(&real, "424242").await.unwrap();
+        otp.consume(scratch.db.write(), &passed).await.unwrap();
+        assert_eq!(attempt(&real, "424242").await.unwrap_err(), ErrorCode::AuthOtpExpired);
+        let requests = setting.requests().await;
+        let names = requests.iter().filter(|request| request.url.path().ends_with("Check")).map(|request| {
+            let name = form(request)["VerificationSid"].clone();
+            assert!(name.len() == 34 && name.starts_with("VE"), "{name}");
+            name
+        });
+        let (known, others): (Vec<_>, Vec<_>) = names.partition(|name| name == VERIFICATION);
+        assert_eq!((known.len(), others.len()), (2, 2), "both are asked about alike");
+        scratch.drop().await;
+    }
 }
 
 fn base64(text: &str) -> String {
