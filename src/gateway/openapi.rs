@@ -76,6 +76,7 @@ const REFUSALS: &[(&str, &[ErrorCode])] = {
                 AuthSecondFactorInvalid,
                 AuthSecondFactorLimited,
                 AuthSecondFactorMissing,
+                UserNotFound,
             ],
         ),
         ("auth.revokeSession", &[AuthSessionNotFound]),

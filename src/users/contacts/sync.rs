@@ -191,7 +191,7 @@ fn read(auth: &Auth, key: &hmac::Key, by: UserId, command: SyncContacts) -> Outc
 
 /// Where a name rests, as the key ring says it.
 pub(super) fn place(owner: UserId) -> String {
-    format!("contact name {owner}")
+    crate::auth::sealing::place_of_contacts(owner)
 }
 
 /// A name as an address book has it: one line, cut to what a name may be.
