@@ -392,7 +392,7 @@ fleet_stories! {
         clock.advance(millis(1));
         for node in [&fleet[0], &fleet[1]] {
             eve.at(node).opens_list().await.is_refused(ErrorCode::AuthUnauthenticated);
-            assert_eq!(kids(node).await, [new.clone()]);
+            assert_eq!(kids(node).await, std::slice::from_ref(&new));
             let mut wire = Wire::open(node, eve.dial()).await;
             assert_eq!(wire.is_closed().await, 4401);
             let again = ann.at(node);
