@@ -11,6 +11,8 @@ mod cached;
 mod exchange;
 mod facebook;
 mod flow;
+#[cfg(test)]
+mod fuzz;
 pub mod http;
 mod identities;
 mod issuer;

@@ -5,6 +5,7 @@ mod apple;
 mod facebook;
 mod linking;
 mod native;
+mod second_factor;
 mod tokens;
 
 use crate::support::browser::{BACK, exchanges, exchanges_with, s256, signs_in};
