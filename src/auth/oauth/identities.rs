@@ -4,7 +4,8 @@
 use super::exchange::Arrival;
 use super::provider::Provider;
 use super::{Who, invalid};
-use crate::auth::{Auth, audit, challenges};
+use crate::auth::contact::Address;
+use crate::auth::{Auth, audit, challenges, email};
 use actors::caller::Identity;
 use actors::protocol::command::{LinkAccount, UnlinkAccount};
 use actors::protocol::{ErrorCode, Fault, Outcome, view};
@@ -19,8 +20,6 @@ use std::net::IpAddr;
 
 /// The longest name that is taken over, in bytes: as of a profile.
 const NAME: usize = 100;
-/// The longest e-mail address (RFC 5321, 4.5.3.1.3).
-const EMAIL: usize = 254;
 
 impl Auth {
     /// The account of an identity; a new one for whom nobody knows.
@@ -42,7 +41,9 @@ impl Auth {
         let trusted = email(who).filter(|_| provider.trust_email && who.email_verified);
         let held = match &trusted {
             // Our accounts have no address that was not shown to be theirs: so both sides have verified it.
-            Some((_, key)) => user::by_email_key(key).one(transaction).await?.filter(|user| user.left_at.is_none()),
+            Some(address) => {
+                user::by_email_key(&address.key).one(transaction).await?.filter(|user| user.left_at.is_none())
+            }
             None => None,
         };
         let id = held.as_ref().map_or_else(|| self.clock.user_id(), |user| user.id);
@@ -74,7 +75,7 @@ impl Auth {
         used.last_used_at = Set(self.clock.now());
         // What our configuration calls the issuer may have changed; what the person has there too.
         used.provider = Set(provider.name.clone());
-        used.email = Set(email(who).map(|(spelt, _)| spelt));
+        used.email = Set(email(who).map(|address| address.spelt));
         used.update(transaction).await?;
         Ok(user)
     }
@@ -182,7 +183,7 @@ fn row(provider: &Provider, who: &Who, user: UserId, now: Timestamp) -> identity
         subject: who.subject.clone(),
         provider: provider.name.clone(),
         user_id: user,
-        email: email(who).map(|(spelt, _)| spelt),
+        email: email(who).map(|address| address.spelt),
         linked_at: now,
         last_used_at: now,
     }
@@ -202,14 +203,14 @@ async fn join(
     transaction: &DatabaseTransaction,
     id: UserId,
     who: &Who,
-    trusted: Option<(String, String)>,
+    trusted: Option<Address>,
     now: Timestamp,
 ) -> Outcome<user::Model> {
     let mut new = user::Model::new(id, now);
     if let Some(name) = who.name.as_deref().map(str::trim).filter(|name| is_name(name)) {
         (new.display_name, new.name_key) = (name.to_owned(), name.to_lowercase());
     }
-    (new.email, new.email_key) = trusted.unzip();
+    (new.email, new.email_key) = trusted.map(|Address { spelt, key }| (spelt, key)).unzip();
     let with_email = user::Entity::insert(new.clone().into_active_model())
         .on_conflict_do_nothing_on([user::Column::EmailKey])
         .exec_without_returning(transaction)
@@ -234,11 +235,7 @@ async fn has_own_way_in(transaction: &DatabaseTransaction, user: &user::Model) -
     Ok(user.username.is_some() && password::of_user(user.id).one(transaction).await?.is_some())
 }
 
-/// The e-mail address as told, and its normal form.
-fn email(who: &Who) -> Option<(String, String)> {
-    let spelt = who.email.as_deref()?.trim();
-    let (local, domain) = spelt.rsplit_once('@')?;
-    let plain = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic() && b != b'@');
-    let is_one = plain(local) && plain(domain) && spelt.len() <= EMAIL;
-    is_one.then(|| (spelt.to_owned(), spelt.to_ascii_lowercase()))
+/// The e-mail address as told, if it is one.
+fn email(who: &Who) -> Option<Address> {
+    email::address(who.email.as_deref()?)
 }

@@ -153,7 +153,7 @@ stories! {
         let node = node_with(&stage, [("issuer", section)]).await;
         issuer.tells(json!({ "sub": "ann", "email": "Ann@Example.org", "email_verified": true, "name": "Ann" }));
         let user = &signs_in(&node, &issuer, json!({ "email": null })).await["user"];
-        assert_eq!((&user["email"], &user["displayName"]), (&json!("Ann@Example.org"), &json!("Ann")));
+        assert_eq!((&user["email"], &user["displayName"]), (&json!("Ann@example.org"), &json!("Ann")));
         let asked = issuer.asked("/userinfo").await;
         signs_in(&node, &issuer, json!({ "email": "ann@example.org" })).await;
         assert_eq!(issuer.asked("/userinfo").await, asked, "it was told already");
