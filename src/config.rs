@@ -363,6 +363,28 @@ pub struct Auth {
     /// How long the audit trail is kept.
     #[serde(with = "duration")]
     pub events_keep: Duration,
+    /// The fewest characters of a password.
+    pub password_characters: usize,
+    /// How hard a password must be to guess, as zxcvbn estimates it.
+    pub password_score: u8,
+    /// What argon2id spends on one hash, in KiB.
+    pub password_memory_kib: u32,
+    /// How often argon2id passes over that memory.
+    pub password_passes: u32,
+    /// Hashes at once.
+    pub hashes_at_once: usize,
+    /// Hashes that may wait beside those.
+    pub hashes_waiting: usize,
+    /// Wrong passwords for one account before there are delays.
+    pub free_tries: i32,
+    /// The longest of them.
+    #[serde(with = "duration")]
+    pub longest_delay: Duration,
+    /// Wrong tries from one address before there are delays.
+    pub free_tries_per_address: i32,
+    /// The longest of them.
+    #[serde(with = "duration")]
+    pub longest_delay_per_address: Duration,
     /// How long an account stays that is to be deleted.
     #[serde(with = "duration")]
     pub deletion_grace: Duration,

@@ -142,6 +142,23 @@ pub async fn take_once(
     }
 }
 
+/// Uses up all that a user has of one purpose, in the transaction of what made them void.
+///
+/// # Errors
+/// Those of the database.
+pub async fn close_all(
+    transaction: &impl ConnectionTrait,
+    clock: &dyn Clock,
+    purpose: &Purpose,
+    user: UserId,
+) -> Result<(), DbErr> {
+    let used = challenge::ActiveModel { used_at: Set(Some(clock.now())), ..challenge::ActiveModel::default() };
+    let columns = &challenge::COLUMN;
+    let open = columns.user_id.eq(user).and(columns.purpose.eq(purpose.name)).and(columns.used_at.is_null());
+    challenge::Entity::update_many().set(used).filter(open).exec(transaction).await?;
+    Ok(())
+}
+
 /// Deletes those that are long over; tells how many.
 ///
 /// # Errors

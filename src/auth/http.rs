@@ -3,7 +3,7 @@
 
 use super::asking::asks_who;
 use super::keys::Jwks;
-use super::{contact_points_http, second_factor, sessions_http};
+use super::{contact_points_http, password_http, second_factor, sessions_http};
 use crate::app::App;
 use crate::gateway::error::Failure;
 use crate::gateway::extract::{self, Body, Call, Reply, reply};
@@ -36,7 +36,8 @@ pub fn routes(cfg: &mut web::ServiceConfig) {
         .configure(contact_points_http::routes)
         .configure(second_factor::http::routes)
         .configure(sessions_http::routes)
-        .configure(super::oauth::http::routes);
+        .configure(super::oauth::http::routes)
+        .configure(password_http::routes);
 }
 
 /// What this slice serves under `/.well-known`.

@@ -8,17 +8,26 @@ pub mod challenges;
 pub mod contact;
 pub mod contact_points;
 pub mod contact_points_http;
+pub mod delays;
 pub mod email;
 mod events;
 #[cfg(test)]
 mod fuzz;
+pub mod hasher;
 pub mod http;
 pub mod keys;
+mod login;
 pub mod notices;
 pub mod oauth;
 pub mod otp;
+pub mod password_http;
+#[cfg(test)]
+mod password_tests;
+mod passwords;
 pub mod phone;
+mod reauthenticate;
 pub mod refresh;
+mod register;
 pub mod roles;
 pub mod sealing;
 pub mod second_factor;
@@ -27,11 +36,14 @@ mod session_list;
 pub mod sessions;
 pub mod sessions_http;
 mod sign_in;
+pub mod strength;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod texts;
 pub mod tokens;
 
+pub use delays::Delays;
+pub use hasher::Hasher;
 pub use oauth::OAuth;
 pub use otp::Otp;
 pub use refresh::Refresh;
@@ -70,6 +82,10 @@ pub struct Auth {
     pub otp: Otp,
     /// What people are told of their accounts.
     pub notices: Notices,
+    /// Hashes of passwords.
+    pub hasher: Hasher,
+    /// How long whoever tries in vain has to wait.
+    pub delays: Delays,
     /// Refresh tokens.
     pub refresh: Refresh,
     /// What authenticator apps list a secret under.
@@ -78,6 +94,8 @@ pub struct Auth {
     events_keep: Duration,
     /// Who else vouches for people.
     pub oauth: OAuth,
+    /// How long a session is fresh.
+    fresh: Duration,
     db: Db,
     clock: Arc<dyn Clock>,
 }
@@ -95,14 +113,32 @@ impl Auth {
         let notices = Notices::new(carriers.clone(), texts.clone());
         let key = secrets.derive(secrets::OTP_CODES);
         let otp = Otp::new(db.clone(), clock.clone(), key, carriers, texts, &config.auth);
+        let hasher = Hasher::new(&config.auth, clock.clone())?;
+        let key = secrets.derive(secrets::SIGN_IN_DELAYS);
+        let delays = Delays::new(db.clone(), clock.clone(), key, &config.auth);
         let refresh = Refresh::new(db.clone(), clock.clone(), &config.auth);
         let oauth = OAuth::open(&config.oauth)?;
         let tokens = Tokens::new(keys, clock.clone(), &config.auth);
         // Its tables are read at first use, which would hold up whoever came first.
         phone::normal_form("+12025550143");
-        let totp_issuer = config.auth.totp_issuer.clone();
+        let (totp_issuer, fresh) = (config.auth.totp_issuer.clone(), config.auth.fresh);
         let events_keep = config.auth.events_keep;
-        Ok(Auth { secrets, tokens, ring, otp, notices, refresh, oauth, totp_issuer, events_keep, db, clock })
+        Ok(Auth {
+            secrets,
+            tokens,
+            ring,
+            otp,
+            notices,
+            hasher,
+            delays,
+            refresh,
+            oauth,
+            totp_issuer,
+            events_keep,
+            fresh,
+            db,
+            clock,
+        })
     }
 
     /// Reads the signing keys again and again, and deletes what is over. One task of each node; never ends.
@@ -115,11 +151,10 @@ impl Auth {
             self.clock.sleep(SWEEP_EVERY).await;
             let swept = async {
                 let challenges = challenges::sweep(&self.db, &*self.clock).await?;
-                let events = self.sweep_events().await?;
+                let (events, delays) = (self.sweep_events().await?, self.delays.sweep().await?);
                 let keys = self.tokens.keys.sweep().await?;
-                Ok::<_, sea_orm::DbErr>(
-                    self.otp.sweep().await? + self.refresh.sweep().await? + challenges + events + keys,
-                )
+                let tokens = self.otp.sweep().await? + self.refresh.sweep().await?;
+                Ok::<_, sea_orm::DbErr>(tokens + challenges + events + delays + keys)
             };
             if let Err(error) = self.ring.tidy().await {
                 tracing::warn!(%error, "what older keys had sealed could not be sealed anew");

@@ -323,6 +323,19 @@ impl Otp {
         Ok(())
     }
 
+    /// Gives the try of a code that was right back, where something else was wrong beside it.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn hand_back(&self, passed: &Passed) -> Result<(), DbErr> {
+        let columns = &otp_verification::COLUMN;
+        let given_back = otp_verification::Entity::update_many()
+            .col_expr(otp_verification::Column::Tries, columns.tries.sub(1))
+            .filter(columns.id.eq(passed.id.clone()).and(columns.tries.gt(0)));
+        self.db.heard(given_back.exec(self.db.write())).await?;
+        Ok(())
+    }
+
     /// Deletes what tells nothing any more; tells how many rows.
     ///
     /// # Errors

@@ -24,6 +24,8 @@ pub const CONTACT_NUMBERS: &str = "contact numbers";
 pub const OTP_CODES: &str = "otp codes";
 /// Keys for the hashes that tell a repeated request from another one.
 pub const REQUEST_HASHES: &str = "request hashes";
+/// Keys for what is noted of those who sign in in vain.
+pub const SIGN_IN_DELAYS: &str = "sign-in delays";
 /// Keys under which the key ring's keys are sealed.
 pub const SEALING_KEYS: &str = "sealing keys";
 /// Keys for the names under which tries of second factors are counted.

@@ -8,7 +8,7 @@ use actors::protocol::command::Device;
 use actors::protocol::{ErrorCode, Outcome};
 use entities::{Db, SessionId, Timestamp, UserId, session};
 use moka::sync::Cache;
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, Set};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QuerySelect, Set};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,6 +18,11 @@ use std::time::Duration;
 const FRESH: Duration = Duration::from_secs(1);
 /// Answers that are kept; one has some hundred bytes.
 const KEPT: u64 = 100_000;
+
+/// Why a session ended that its user ended by its refresh token.
+pub const SIGNED_OUT: &str = "signed_out";
+/// Sessions that are looked at for the places that a user has been at.
+const PLACES: u64 = 100;
 
 /// Knows whether sessions still stand.
 pub struct Sessions {
@@ -207,6 +212,24 @@ pub async fn revoke_all(
     }
     let rows = session::Entity::update_many().set(ended).filter(live).exec_with_returning(db).await?;
     Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+/// From where the user's last sessions were begun: those that live, and those that they ended themselves. One that was
+/// ended because it may have been a stranger's makes no place known.
+///
+/// # Errors
+/// Those of the database.
+pub async fn places(db: &impl ConnectionTrait, user: UserId) -> Result<Vec<IpAddr>, DbErr> {
+    let own = session::COLUMN.revoked_at.is_null().or(session::COLUMN.revoke_reason.eq(SIGNED_OUT));
+    let rows: Vec<String> = session::of_user(user)
+        .select_only()
+        .column(session::Column::Address)
+        .filter(session::COLUMN.address.is_not_null().and(own))
+        .limit(PLACES)
+        .into_tuple()
+        .all(db)
+        .await?;
+    Ok(rows.iter().filter_map(|address| address.parse().ok()).collect())
 }
 
 #[cfg(test)]

@@ -46,9 +46,10 @@ impl Auth {
     /// Tries the code and begins a session of whoever has its number; whom nobody knows yet is registered.
     ///
     /// # Errors
-    /// Those of `Otp::attempt`; a fault of the database.
+    /// Those of `try_code`; a fault of the database.
     pub async fn sign_in(&self, command: VerifyOtp, origin: Origin) -> Outcome<view::SignedIn> {
-        let passed = self.otp.attempt(&command.verification_id, &command.code, OtpPurpose::SignIn).await?;
+        let VerifyOtp { verification_id, code, .. } = &command;
+        let passed = self.try_code(verification_id, code, OtpPurpose::SignIn, origin.address).await?;
         transact(&self.db, &*self.clock, async |transaction| {
             let now = self.clock.now();
             self.otp.consume(transaction, &passed).await?;
@@ -114,7 +115,7 @@ impl Auth {
     pub async fn sign_out(&self, session: SessionId, address: Option<IpAddr>) -> Outcome<Option<UserId>> {
         transact(&self.db, &*self.clock, async |transaction| {
             let Some(row) = session::by_id(session).one(transaction).await? else { return Ok(None) };
-            if !sessions::revoke(transaction, session, "signed_out", self.clock.now()).await? {
+            if !sessions::revoke(transaction, session, sessions::SIGNED_OUT, self.clock.now()).await? {
                 return Ok(None);
             }
             let event = audit::Event {

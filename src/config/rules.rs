@@ -110,6 +110,7 @@ impl Config {
         within(wrong, "auth.token_cache", self.auth.token_cache, 1..=100_000_000);
         within(wrong, "auth.otp_tries", self.auth.otp_tries, 1..=10);
         within(wrong, "auth.otp_per_hour", self.auth.otp_per_hour, 1..=1000);
+        self.check_passwords(wrong);
         within(wrong, "auth.otp_per_day", self.auth.otp_per_day, self.auth.otp_per_hour..=10_000);
         within(wrong, "sms.retries", self.sms.retries, 0..=5);
         within(wrong, "mail.connections", self.mail.connections, 1..=256);
@@ -128,6 +129,21 @@ impl Config {
         within(wrong, "contacts.numbers_first_day", contacts.numbers_first_day, 1..=1_000_000);
         within(wrong, "contacts.numbers_per_day", contacts.numbers_per_day, 1..=1_000_000);
         within(wrong, "exports.per_day", self.exports.per_day, 1..=100);
+    }
+
+    fn check_passwords(&self, wrong: &mut ConfigError) {
+        let auth = &self.auth;
+        within(wrong, "auth.password_characters", auth.password_characters, 8..=64);
+        within(wrong, "auth.password_score", auth.password_score, 0..=4);
+        // Below OWASP's lowest (7 MiB and 5 passes) nothing is gained, and above 1 GiB nobody signs in.
+        within(wrong, "auth.password_memory_kib", auth.password_memory_kib, 7168..=1 << 20);
+        within(wrong, "auth.password_passes", auth.password_passes, 1..=100);
+        within(wrong, "auth.hashes_at_once", auth.hashes_at_once, 1..=64);
+        within(wrong, "auth.hashes_waiting", auth.hashes_waiting, 0..=10_000);
+        within(wrong, "auth.free_tries", auth.free_tries, 1..=100);
+        within(wrong, "auth.free_tries_per_address", auth.free_tries_per_address, 1..=1_000_000);
+        lasts(wrong, "auth.longest_delay", auth.longest_delay, SECOND..=DAY);
+        lasts(wrong, "auth.longest_delay_per_address", auth.longest_delay_per_address, SECOND..=DAY);
     }
 
     fn check_durations(&self, wrong: &mut ConfigError) {

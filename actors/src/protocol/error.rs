@@ -228,6 +228,16 @@ codes! {
     AuthPhoneTaken = "auth.phone_taken", 409, "Another account has this phone number.";
     /// Another account has this e-mail address.
     AuthEmailTaken = "auth.email_taken", 409, "Another account has this e-mail address.";
+    /// No such account, or not its password: which of both is not told.
+    AuthCredentialsInvalid = "auth.credentials_invalid", 401, "There is no such account with this password.";
+    /// Too many wrong tries, for now.
+    AuthTooManyTries = "auth.too_many_tries", 429, "Too many wrong tries; wait, or sign in another way.";
+    /// The password is too easy to guess.
+    AuthPasswordWeak = "auth.password_weak", 422, "The password is too easy to guess.";
+    /// Whoever registers has an account already.
+    AuthAccountExists = "auth.account_exists", 409, "There is an account already; sign in, or set a new password.";
+    /// More passwords are to be checked than may wait for it.
+    AuthBusy = "auth.busy", 503, "Too many passwords are being checked at once; try again.";
     /// The challenge is over: used, too old, or unknown.
     AuthChallengeExpired = "auth.challenge_expired", 410, "This is over, or was used already; begin again.";
     /// The challenge's tries are used up.
@@ -327,6 +337,8 @@ impl ErrorCode {
                 | ErrorCode::ReportTooMany
                 | ErrorCode::AuthProviderUnavailable
                 | ErrorCode::UserExportBudget
+                | ErrorCode::AuthTooManyTries
+                | ErrorCode::AuthBusy
                 | ErrorCode::ConversationBusy
                 | ErrorCode::ServerUnavailable
         )

@@ -1,0 +1,218 @@
+//! Signing in with a password: who is meant, whether it may be tried now, and what a try comes to.
+//! Never how a hash is computed (see `hasher`), nor how long one waits (see `delays`).
+//!
+//! # Why nothing tells who has an account
+//! Whoever asks gets one answer for a name that nobody has, for an account without a password, and for a wrong one; and
+//! all of them cost the same: the same questions to the database, the same rows written, and one hash.
+
+use super::contact::Contact;
+use super::delays::{Key, Reserved, network};
+use super::hasher::Verdict;
+use super::otp::Passed;
+use super::sessions::{self, Origin};
+use super::sign_in::Entering;
+use super::strength::Normal;
+use super::{Auth, audit};
+use crate::app::App;
+use crate::gateway::dispatch::Run;
+use actors::caller::Caller;
+use actors::protocol::command::{Login, OtpPurpose, Password, VerifyOtp};
+use actors::protocol::{Error, ErrorCode, Fault, Outcome, Refusal, check, view};
+use actors::retry::transact;
+use entities::{UserId, password, user};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, Select, Set};
+use serde_json::json;
+use std::net::IpAddr;
+use uuid::Uuid;
+
+/// What somebody is called by when they sign in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Identifier {
+    /// A number or an e-mail address.
+    Contact(Contact),
+    /// A username, in lower case.
+    Username(String),
+}
+
+impl Identifier {
+    /// Reads what somebody typed: a number begins with its `+`, an address has an `@`, and no username has either.
+    ///
+    /// # Errors
+    /// `request.invalid` if it can be none of them.
+    pub fn read(text: &str) -> Outcome<Identifier> {
+        let text = text.trim();
+        let read = match () {
+            () if text.contains('@') => Contact::email(text).map(Identifier::Contact),
+            () if text.starts_with('+') => Contact::phone(text).map(Identifier::Contact),
+            () => check::username(text).map(Identifier::Username),
+        };
+        let message = "must be a phone number with its +, an e-mail address, or a username";
+        read.map_err(|_| Refusal::invalid("identifier", message).into())
+    }
+
+    /// In one normal form; no number, address or name has another's.
+    pub fn key(&self) -> &str {
+        match self {
+            Identifier::Contact(contact) => contact.key(),
+            Identifier::Username(key) => key,
+        }
+    }
+
+    /// Whose it is.
+    pub fn owner(&self) -> Select<user::Entity> {
+        match self {
+            Identifier::Contact(contact) => owner(contact),
+            Identifier::Username(key) => user::by_username_key(key),
+        }
+    }
+}
+
+/// Whose number or address it is.
+pub fn owner(contact: &Contact) -> Select<user::Entity> {
+    match contact {
+        Contact::Phone(phone) => user::by_phone(phone),
+        Contact::Email(_) => user::by_email_key(contact.key()),
+    }
+}
+
+/// What is known of whoever is to sign in.
+struct Found {
+    user: Option<UserId>,
+    phc: Option<String>,
+    /// Whether they have been at this address before.
+    is_at_home: bool,
+}
+
+impl Auth {
+    /// Tries a password and begins a session of its owner, or asks for their second factor.
+    ///
+    /// # Errors
+    /// `request.invalid`, `auth.credentials_invalid`, `auth.too_many_tries`, `auth.busy`; a fault of the database.
+    pub async fn log_in(&self, identifier: &str, password: &Password, origin: Origin) -> Outcome<view::SignedIn> {
+        let identifier = Identifier::read(identifier)?;
+        let found = self.find(&identifier, origin.address).await?;
+        let keys = match origin.address {
+            Some(address) if found.is_at_home => vec![Key::Place(identifier.key(), address)],
+            Some(address) => vec![Key::Identifier(identifier.key()), Key::Address(address)],
+            None => vec![Key::Identifier(identifier.key())],
+        };
+        // Most of an attack ends here: nothing is written, and nothing computed.
+        self.delays.check(&keys).await?;
+        let place = self.hasher.place()?;
+        let reserved = self.delays.reserve(&keys).await?;
+        match (place.verify(Normal::of(password.expose()), found.phc.clone()).await?, found.user) {
+            (Verdict::Right { rehashed }, Some(user)) => {
+                let right = Right { user, phc: found.phc, rehashed, reserved };
+                self.let_in(right, origin).await
+            }
+            _ => {
+                self.note_failure(found.user, origin.address, &reserved, "password").await?;
+                Err(ErrorCode::AuthCredentialsInvalid.into())
+            }
+        }
+    }
+
+    /// Who is meant, in as many questions as if it were nobody.
+    async fn find(&self, identifier: &Identifier, address: Option<IpAddr>) -> Outcome<Found> {
+        let user = identifier.owner().one(self.db.read()).await?.map(|row| row.id);
+        let whose = user.unwrap_or(UserId::from_uuid(Uuid::nil()));
+        let phc = password::of_user(whose).one(self.db.read()).await?.map(|row| row.phc);
+        let places = sessions::places(self.db.read(), whose).await?;
+        let here = address.map(network);
+        let is_at_home = here.is_some_and(|here| places.into_iter().map(network).any(|place| place == here));
+        Ok(Found { user, phc, is_at_home })
+    }
+
+    /// # Why the password's row is locked
+    /// Whoever sets another one ends the sessions that there are. One that was about to begin with the old password
+    /// either begins before that, and is ended, or finds that its password is not the one any more.
+    async fn let_in(&self, right: Right, origin: Origin) -> Outcome<view::SignedIn> {
+        transact(&self.db, &*self.clock, async |transaction| {
+            let held = password::of_user(right.user).lock_exclusive().one(transaction).await?;
+            if held.map(|row| row.phc) != right.phc {
+                return Err(ErrorCode::AuthCredentialsInvalid.into());
+            }
+            if let Some(phc) = &right.rehashed {
+                let renewed = password::ActiveModel { phc: Set(phc.clone()), ..Default::default() };
+                let own = password::COLUMN.user_id.eq(right.user);
+                password::Entity::update_many().set(renewed).filter(own).exec(transaction).await?;
+            }
+            self.delays.clear(transaction, &right.reserved).await?;
+            let user = user::by_id(right.user).one(transaction).await?;
+            let user = user.ok_or(ErrorCode::AuthCredentialsInvalid)?;
+            let by = "password".to_owned();
+            self.enter(transaction, Entering { user, origin: origin.clone(), by, is_new: false }).await
+        })
+        .await
+    }
+
+    /// Notes a wrong try that makes the next one wait: so a row a delay, and not one a try.
+    ///
+    /// # Errors
+    /// A fault of the database.
+    pub(super) async fn note_failure(
+        &self,
+        user: Option<UserId>,
+        address: Option<IpAddr>,
+        reserved: &Reserved,
+        by: &str,
+    ) -> Outcome<()> {
+        if !reserved.is_step {
+            return Ok(());
+        }
+        let event = audit::Event {
+            kind: "sign_in_failed",
+            user,
+            address,
+            detail: json!({ "by": by }),
+            ..audit::Event::default()
+        };
+        Ok(self.db.heard(audit::record(self.db.write(), &*self.clock, event)).await?)
+    }
+
+    /// Tries a one-time code. A wrong one counts for the address that it came from, and from one with too many of them
+    /// none is looked at for a while.
+    ///
+    /// # Errors
+    /// Those of `Otp::attempt`, and `auth.too_many_tries`.
+    pub async fn try_code(
+        &self,
+        verification_id: &str,
+        code: &str,
+        purpose: OtpPurpose,
+        address: Option<IpAddr>,
+    ) -> Outcome<Passed> {
+        let keys: Vec<Key<'_>> = address.map(Key::Address).into_iter().collect();
+        if !keys.is_empty() {
+            self.delays.check(&keys).await?;
+        }
+        let passed = self.otp.attempt(verification_id, code, purpose).await;
+        let is_wrong = |error: &Error| error.code() == ErrorCode::AuthOtpInvalid;
+        if !keys.is_empty() && passed.as_ref().is_err_and(is_wrong) {
+            self.delays.count(&keys).await?;
+        }
+        passed
+    }
+}
+
+/// A password that was right.
+struct Right {
+    user: UserId,
+    /// What it fits.
+    phc: Option<String>,
+    rehashed: Option<String>,
+    reserved: Reserved,
+}
+
+impl Run for Login {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::SignedIn> {
+        let origin = Origin::of(caller, self.device.clone());
+        match (self.identifier, self.password, self.verification_id, self.code) {
+            (Some(identifier), Some(password), ..) => app.auth.log_in(&identifier, &password, origin).await,
+            (_, _, Some(verification_id), Some(code)) => {
+                app.auth.sign_in(VerifyOtp { verification_id, code, device: self.device }, origin).await
+            }
+            _ => Err(Fault::new("a login that was checked is neither of both").into()),
+        }
+    }
+}

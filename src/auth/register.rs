@@ -1,0 +1,107 @@
+//! Registering with a password: an account for a number or an address that a code has shown to be somebody's own.
+//! Never a sign-in of who has an account already.
+
+use super::contact::Contact;
+use super::login::owner;
+use super::otp::Passed;
+use super::passwords;
+use super::sessions::Origin;
+use super::sign_in::Entering;
+use super::strength::Normal;
+use super::{Auth, audit};
+use crate::app::App;
+use crate::gateway::dispatch::Run;
+use actors::caller::Caller;
+use actors::protocol::command::{OtpPurpose, Register};
+use actors::protocol::{Error, ErrorCode, Outcome, check, view};
+use actors::retry::transact;
+use entities::{Settings, user};
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{DatabaseTransaction, EntityTrait, IntoActiveModel};
+
+impl Auth {
+    /// Makes an account and begins its first session.
+    ///
+    /// # Errors
+    /// Those of `try_code`; `auth.account_exists`, which only whoever has the number or address hears;
+    /// `auth.password_weak`, `user.username_taken`, `auth.busy`; a fault of the database.
+    pub async fn register(&self, command: Register, origin: Origin) -> Outcome<view::SignedIn> {
+        let Register { verification_id, code, .. } = &command;
+        let passed = self.try_code(verification_id, code, OtpPurpose::Register, origin.address).await?;
+        let made = self.make(&command, &passed, origin).await;
+        if let Err(Error::Refused(_)) = &made {
+            // The code was right: it may come again with what was wrong beside it.
+            self.otp.hand_back(&passed).await?;
+        }
+        made
+    }
+
+    async fn make(&self, command: &Register, passed: &Passed, origin: Origin) -> Outcome<view::SignedIn> {
+        if owner(&passed.contact).one(self.db.read()).await?.is_some() {
+            return Err(ErrorCode::AuthAccountExists.into());
+        }
+        let known = [command.username.as_deref(), command.display_name.as_deref(), Some(passed.contact.key())];
+        let known = known.into_iter().flatten().map(str::to_owned).collect();
+        let phc = self.hasher.place()?.accept(Normal::of(command.password.expose()), known, "password").await?;
+        let new = self.row(command, &passed.contact)?;
+        transact(&self.db, &*self.clock, async |transaction| {
+            self.otp.consume(transaction, passed).await?;
+            let user = insert(transaction, new.clone(), &passed.contact).await?;
+            passwords::set(transaction, &*self.clock, user.id, &phc).await?;
+            let event = audit::Event {
+                kind: "password_set",
+                user: Some(user.id),
+                address: origin.address,
+                ..audit::Event::default()
+            };
+            audit::record(transaction, &*self.clock, event).await?;
+            let by = "registration".to_owned();
+            self.enter(transaction, Entering { user, origin: origin.clone(), by, is_new: true }).await
+        })
+        .await
+    }
+
+    fn row(&self, command: &Register, contact: &Contact) -> Outcome<user::Model> {
+        let mut row = user::Model::new(self.clock.user_id(), self.clock.now());
+        match contact {
+            Contact::Phone(phone) => row.phone = Some(phone.clone()),
+            Contact::Email(_) => {
+                row.email = Some(contact.spelt().to_owned());
+                row.email_key = Some(contact.key().to_owned());
+            }
+        }
+        if let Some(name) = &command.username {
+            row.username_key = Some(check::username(name)?);
+            row.username = Some(name.clone());
+        }
+        if let Some(name) = &command.display_name {
+            row.display_name = name.trim().to_owned();
+            row.name_key = row.display_name.to_lowercase();
+        }
+        if let Some(locale) = &command.locale {
+            row.settings = Settings { locale: locale.clone(), ..Settings::default() };
+            row.settings_user_rev = row.user_rev;
+        }
+        Ok(row)
+    }
+}
+
+/// # Why the row decides who was first
+/// Two may register at once, with one number or one username. Both are unique: one of them makes the account, the
+/// other waits for it, and then sees which of both was taken.
+async fn insert(transaction: &DatabaseTransaction, row: user::Model, contact: &Contact) -> Outcome<user::Model> {
+    let unless_taken = OnConflict::new().do_nothing().to_owned();
+    let insert = user::Entity::insert(row.clone().into_active_model()).on_conflict(unless_taken);
+    if insert.exec_without_returning(transaction).await? > 0 {
+        return Ok(row);
+    }
+    let is_known = owner(contact).one(transaction).await?.is_some();
+    Err(if is_known { ErrorCode::AuthAccountExists } else { ErrorCode::UserUsernameTaken }.into())
+}
+
+impl Run for Register {
+    async fn run(self, app: &App, caller: &Caller) -> Outcome<view::SignedIn> {
+        let origin = Origin::of(caller, self.device.clone());
+        app.auth.register(self, origin).await
+    }
+}
