@@ -44,7 +44,8 @@ impl Person {
         person
     }
 
-    fn of(node: &Node, name: &str, phone: &str, reply: &Value) -> Person {
+    /// Whom a door has let in.
+    pub fn of(node: &Node, name: &str, phone: &str, reply: &Value) -> Person {
         Person {
             id: id_of(&reply["user"]),
             name: name.to_owned(),
