@@ -7,6 +7,7 @@
 //! - [`scenarios`]: what is driven and measured. [`generator`]: its command line.
 //! - [`raw`]: the reference, one epoll loop without JSON or accounts.
 //! - [`compare`]: reference and node in turn, and the table of ratios. [`fleet`]: two nodes against one.
+//! - [`signin`]: what signing in costs, and what guessing comes to.
 
 pub mod adapters;
 pub mod compare;
@@ -17,5 +18,6 @@ pub mod http;
 pub mod people;
 pub mod raw;
 pub mod scenarios;
+pub mod signin;
 pub mod stats;
 pub mod wire;

@@ -239,6 +239,11 @@ impl Server {
         self.child.id()
     }
 
+    /// Where all that it says goes.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
     /// SIGKILL, and waits until it is gone.
     pub fn kill(mut self) -> Result<()> {
         self.child.kill()?;
