@@ -29,7 +29,8 @@ pub struct Changed {
 impl Run for VerifyEmail {
     async fn run(self, app: &App, caller: &Caller) -> Outcome<view::User> {
         let by = caller.identity()?;
-        let passed = app.auth.otp.attempt(&self.verification_id, &self.code, OtpPurpose::ChangeEmail).await?;
+        let (id, purpose) = (&self.verification_id, OtpPurpose::ChangeEmail);
+        let passed = app.auth.try_code(id, &self.code, purpose, caller.address).await?;
         let Changed { before, after } = app.auth.take_contact(by, caller.address, &passed).await?;
         app.entries.user_changed(by.user);
         app.auth.notices.tell(&before, News::EmailChanged);
@@ -40,7 +41,8 @@ impl Run for VerifyEmail {
 impl Run for ChangePhone {
     async fn run(self, app: &App, caller: &Caller) -> Outcome<view::User> {
         let by = caller.identity()?;
-        let passed = app.auth.otp.attempt(&self.verification_id, &self.code, OtpPurpose::ChangePhone).await?;
+        let (id, purpose) = (&self.verification_id, OtpPurpose::ChangePhone);
+        let passed = app.auth.try_code(id, &self.code, purpose, caller.address).await?;
         let Changed { before, after } = app.auth.take_contact(by, caller.address, &passed).await?;
         app.entries.user_changed(by.user);
         app.contacts.look_for_arrivals();
