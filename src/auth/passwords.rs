@@ -1,6 +1,7 @@
 //! Setting a password: another one, a first one, or a new one for who has forgotten theirs.
 //! Never a sign-in: whoever has set a new one by a code signs in with it next.
 
+use super::asking::locale_of;
 use super::login::{Identifier, owner};
 use super::otp::{Asking, Passed, Recipient};
 use super::strength::Normal;
@@ -159,8 +160,6 @@ impl Run for ForgotPassword {
             return Err(Refusal::invalid("identifier", message).into());
         };
         let known = owner(&contact).one(app.db.read()).await?;
-        // The language that they have set, if they ever set anything.
-        let theirs = known.as_ref().filter(|user| user.settings_user_rev > 0).map(|user| user.settings.locale.as_str());
         let asking = Asking {
             contact: &contact,
             recipient: Recipient::owner(known.is_some()),
@@ -168,7 +167,7 @@ impl Run for ForgotPassword {
             purpose: OtpPurpose::ResetPassword,
             user: None,
             address: caller.address,
-            locale: self.locale.as_deref().or(theirs),
+            locale: self.locale.as_deref().or(known.as_ref().and_then(locale_of)),
         };
         app.auth.otp.send(asking).await
     }
