@@ -2,10 +2,10 @@
 //! Never whose password it is, and never what a good one is (see `strength`).
 //!
 //! # Why places
-//! One hash takes 19 MiB and some 20 ms of a core, and whoever wishes can ask for one. So there is memory for
-//! `auth.hashes_at_once`, used again and again, a queue of `auth.hashes_waiting`, and a refusal for all beyond: neither
-//! memory nor the wait grows with those who ask. A place in the queue is taken before a try is counted (see `delays`),
-//! so that nobody's try counts that was not looked at.
+//! One hash takes 19 MiB and tens of milliseconds of a core, and whoever wishes can ask for one. So there is memory for
+//! `auth.hashes_at_once`, taken at the start and used again and again, a queue of `auth.hashes_waiting`, and a refusal
+//! for all beyond: neither memory nor the wait grows with those who ask. A place in the queue is taken before a try is
+//! counted (see `delays`), so that nobody's try counts that was not looked at.
 
 use super::strength::{Normal, Strength};
 use crate::config;
@@ -83,12 +83,14 @@ impl Hasher {
         let params = Params::new(config.password_memory_kib, config.password_passes, LANES, Some(HASH_BYTES));
         let params = params.map_err(Fault::new)?;
         let decoy = written(&params, &clock.random(), &clock.random())?;
+        // Taken now, and not by whoever comes first: then a node under attack is no larger than one that is not.
+        let memory = (0..config.hashes_at_once).map(|_| vec![Block::new(); params.block_count()]).collect();
         let shared = Shared {
             params,
             strength: Strength::new(config),
             decoy,
             at_once: Arc::new(Semaphore::new(config.hashes_at_once)),
-            memory: Mutex::default(),
+            memory: Mutex::new(memory),
             meters: Meters::default(),
         };
         let places = Arc::new(Semaphore::new(config.hashes_at_once + config.hashes_waiting));
