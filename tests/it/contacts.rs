@@ -290,7 +290,7 @@ fleet_stories! {
         // Of those who would take more than is left, one goes first.
         let wants = |n: usize| json!({ "contacts": (0..6).map(|m| json!({ "phoneNumber": format!("+4915188888{n}{m}0") })).collect::<Vec<_>>() });
         let asks = |n: usize| {
-            let (person, data) = (if n % 2 == 0 { ann.clone() } else { there.clone() }, wants(n));
+            let (person, data) = (if n.is_multiple_of(2) { ann.clone() } else { there.clone() }, wants(n));
             async move { person.calls("users.syncContacts", data).await }
         };
         let answers = futures_util::future::join_all((0..6).map(asks)).await;
