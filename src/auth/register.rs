@@ -11,6 +11,7 @@ use super::strength::Normal;
 use super::{Auth, audit};
 use crate::app::App;
 use crate::gateway::dispatch::Run;
+use crate::users::contacts::joined;
 use actors::caller::Caller;
 use actors::protocol::command::{OtpPurpose, Register};
 use actors::protocol::{Error, ErrorCode, Outcome, check, view};
@@ -47,6 +48,9 @@ impl Auth {
         transact(&self.db, &*self.clock, async |transaction| {
             self.otp.consume(transaction, passed).await?;
             let user = insert(transaction, new.clone(), &passed.contact).await?;
+            if user.phone.is_some() {
+                joined(transaction, &*self.clock, user.id).await?;
+            }
             passwords::set(transaction, &*self.clock, user.id, &phc).await?;
             let event = audit::Event {
                 kind: "password_set",
@@ -102,6 +106,8 @@ async fn insert(transaction: &DatabaseTransaction, row: user::Model, contact: &C
 impl Run for Register {
     async fn run(self, app: &App, caller: &Caller) -> Outcome<view::SignedIn> {
         let origin = Origin::of(caller, self.device.clone());
-        app.auth.register(self, origin).await
+        let signed_in = app.auth.register(self, origin).await?;
+        app.contacts.look_for_arrivals();
+        Ok(signed_in)
     }
 }

@@ -81,6 +81,17 @@ stories! {
         assert_eq!(by_code["user"]["id"], user["id"]);
     }
 
+    async fn who_registers_is_told_of_to_those_who_have_the_number(stage: Stage) {
+        let node = Node::start(&stage).await;
+        let [bob] = node.people(["bob"]).await;
+        let socket = bob.connects().await;
+        let listed = json!({ "contacts": [{ "phoneNumber": NUMBER, "name": "Ann from school" }] });
+        bob.calls("users.syncContacts", listed).await.ok();
+        let ann = ann(&node).await;
+        let told = socket.hears("contact.updated").await;
+        assert_eq!((&told["data"]["userId"], &told["data"]["name"]), (&json!(ann.id), &json!("Ann from school")));
+    }
+
     async fn a_wrong_password_and_an_unknown_account_get_the_same_answer(stage: Stage) {
         let node = Node::start(&stage).await;
         let ann = ann(&node).await;
