@@ -172,7 +172,7 @@ async fn whoever_dies_while_making_a_copy_another_makes_it() {
     for (scratch, [one, other]) in Bench::each().await {
         let past = Box::pin(a_past(&one)).await;
         let mut deaths = 0;
-        for polls in (0..).step_by(13) {
+        for polls in (0..).step_by(9) {
             let ann = one.again(past.ann_id).await;
             one.clock.advance(DAY);
             one.leaving.exports.ask(&ann).await.unwrap();

@@ -182,7 +182,7 @@ async fn of_two_nodes_one_purges_and_the_other_when_that_one_is_gone() {
 async fn whoever_dies_while_purging_another_goes_on() {
     for (scratch, [one, other]) in Bench::each().await {
         let mut deaths = 0;
-        for polls in (0..).step_by(7) {
+        for polls in (0..).step_by(5) {
             let past = Box::pin(a_past(&one)).await;
             one.is_due(&past.ann, LeftMessages::Remove).await;
             let done = Box::pin(dies_after(polls, one.purges())).await;
@@ -194,7 +194,8 @@ async fn whoever_dies_while_purging_another_goes_on() {
             }
             deaths += 1;
         }
-        assert!(deaths > 10, "{deaths}");
+        // How often a future is polled is up to the machine; a purge has some forty statements.
+        assert!(deaths > 5, "{deaths}");
         scratch.drop().await;
     }
 }
