@@ -335,12 +335,15 @@ impl Db {
 
     /// How many of them nobody uses.
     pub fn pool_idle(&self) -> usize {
+        // A pool counts a connection as idle only after it has put it among the idle: whoever takes it in between counts
+        // it off first, and for that moment there is one less than none.
+        let counted = |idle: usize| if idle > u32::MAX as usize { 0 } else { idle };
         match self.backend {
             Backend::Sqlite => {
-                self.write.get_sqlite_connection_pool().num_idle()
-                    + self.read.connection.get_sqlite_connection_pool().num_idle()
+                counted(self.write.get_sqlite_connection_pool().num_idle())
+                    + counted(self.read.connection.get_sqlite_connection_pool().num_idle())
             }
-            Backend::Postgres => self.write.get_postgres_connection_pool().num_idle(),
+            Backend::Postgres => counted(self.write.get_postgres_connection_pool().num_idle()),
         }
     }
 
