@@ -8,6 +8,7 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::value::RawValue;
 use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Somebody who has signed in, as their access token says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +62,9 @@ pub trait Dispatch {
 
     /// The session itself has refused something: it is counted like any other refusal.
     fn refused(&self, door: Door, code: ErrorCode);
+
+    /// The session has served the command `name` itself, as it does `auth.renew`: it is counted like any other.
+    fn served(&self, name: &'static str, door: Door, elapsed: Duration, refused: Option<ErrorCode>);
 
     /// Who a token says is there; the token alone, not whether its session still stands.
     fn authenticate(&self, token: &str) -> Outcome<Identity>;

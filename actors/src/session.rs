@@ -31,7 +31,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
@@ -396,12 +396,15 @@ impl SessionActor {
 
     /// A new access token of the same user and session lets the socket live on.
     fn renew(&mut self, id: Option<&str>, data: &RawValue, caller: &Caller, context: &mut Context<Self>) {
+        let started = Instant::now();
         let renewed = self.renewed(data).and_then(|identity| {
             self.identity = Some(identity);
             self.watch_expiry(identity.expires_at, context);
             let reply = crate::protocol::view::Renewed { expires_at: identity.expires_at };
             serde_json::value::to_raw_value(&reply).map_err(|error| Error::Fault(crate::protocol::Fault::new(error)))
         });
+        let refused = renewed.as_ref().err().map(Error::code);
+        self.deps.dispatch.served(Renew::NAME, self.door, started.elapsed(), refused);
         self.answer(id, renewed, &caller.request_id);
     }
 

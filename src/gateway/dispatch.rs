@@ -11,7 +11,7 @@ use futures_util::future::LocalBoxFuture;
 use serde_json::value::RawValue;
 use std::any::TypeId;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use utoipa::openapi::schema::Type;
 use utoipa::openapi::{Object, RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -232,6 +232,10 @@ impl Dispatch for ByName {
 
     fn refused(&self, door: Door, code: ErrorCode) {
         self.0.metrics.refused(door, code);
+    }
+
+    fn served(&self, name: &'static str, door: Door, elapsed: Duration, refused: Option<ErrorCode>) {
+        self.0.metrics.command(name, door, elapsed, refused);
     }
 
     fn authenticate(&self, token: &str) -> Outcome<Identity> {

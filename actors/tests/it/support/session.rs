@@ -44,6 +44,8 @@ impl Dispatch for ByName {
 
     fn refused(&self, _: Door, _: ErrorCode) {}
 
+    fn served(&self, _: &'static str, _: Door, _: std::time::Duration, _: Option<ErrorCode>) {}
+
     fn authenticate(&self, _: &str) -> Outcome<Identity> {
         Err(ErrorCode::AuthUnauthenticated.into())
     }
