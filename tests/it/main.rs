@@ -14,6 +14,7 @@ mod contacts;
 mod databases;
 mod devices;
 mod draining;
+mod everything;
 mod fleet;
 mod guessing;
 mod identities;
