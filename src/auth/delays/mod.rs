@@ -151,7 +151,7 @@ impl Delays {
         let columns = &sign_in_delay::COLUMN;
         sign_in_delay::Entity::update_many()
             .col_expr(sign_in_delay::Column::Failures, columns.failures.sub(1))
-            .set(sign_in_delay::ActiveModel { next_at: Set(self.clock.now()), ..Default::default() })
+            .set(sign_in_delay::ActiveModel { next_at: Set(Count::NONE.next), ..Default::default() })
             .filter(sign_in_delay::Column::KeyHash.is_in(reserved.shared.clone()).and(columns.failures.gt(0)))
             .exec(transaction)
             .await?;

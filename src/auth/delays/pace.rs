@@ -61,7 +61,12 @@ impl Pace {
             _ => now.minus(Duration::from_millis((now.since(count.since).as_millis() % longest) as u64)),
         };
         let failures = (left + 1).min(self.most());
-        Count { failures, since, next: now.plus(self.delay(failures)) }
+        // Without a delay it stays, and is not now: another node's clock may be behind this one's.
+        let next = match self.delay(failures) {
+            Duration::ZERO => count.next,
+            delay => now.plus(delay),
+        };
+        Count { failures, since, next }
     }
 }
 

@@ -59,7 +59,8 @@ pub async fn count(transaction: &DatabaseTransaction, clock: &dyn Clock, key: &[
     let locked =
         OnConflict::column(sign_in_delay::Column::KeyHash).value(sign_in_delay::Column::LastAt, last_at).to_owned();
     let row = sign_in_delay::Entity::insert(row).on_conflict(locked).exec_with_returning(transaction).await?;
-    if row.next_at > now {
+    // By the tries, too: one that was counted while this one waited for the row has a later now, and no wait.
+    if row.failures >= FREE && row.next_at > now {
         return Err(Refusal::new(ErrorCode::AuthSecondFactorLimited).after(row.next_at.since(now)).into());
     }
     let before = if now.since(row.last_at) >= QUIET { 0 } else { row.failures };
