@@ -4,7 +4,8 @@
 //! # Why a spent token may come again
 //! Phones lose answers. Until a successor has been used, nobody is known to hold one, so within the grace the spent
 //! token gives a sibling. Of siblings one alone may be used: two that both live would be two holders of one session,
-//! and a thief could stay for ever.
+//! and a thief could stay for ever. After `SIBLINGS` of them nobody is losing answers: whoever asks on is refused, so
+//! that a family's rows stay few, whoever asks for them.
 
 use super::{audit, sessions};
 use crate::config;
@@ -26,6 +27,9 @@ use std::time::Duration;
 const KEPT: Duration = Duration::from_secs(86_400);
 /// Rows that one statement deletes.
 const SWEPT_AT_ONCE: u64 = 500;
+
+/// How many successors one token gives at most.
+const SIBLINGS: usize = 16;
 
 /// Gives refresh tokens, and takes them back.
 pub struct Refresh {
@@ -62,7 +66,9 @@ struct Evidence {
     spent_at: Option<Timestamp>,
     expires_at: Timestamp,
     session_ended: bool,
-    /// One that was got for it was used.
+    /// How many were got for it.
+    successors: usize,
+    /// One of them was used.
     successor_used: bool,
     /// Another one that was got for the same token as it was used.
     sibling_used: bool,
@@ -70,7 +76,7 @@ struct Evidence {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
-    /// Its time is over.
+    /// Its time is over, or it gave successors enough.
     Over,
     /// Its session was ended.
     Ended,
@@ -93,8 +99,9 @@ impl Evidence {
         match self.spent_at {
             None if self.sibling_used => Verdict::Reused,
             None => Verdict::Spend,
-            Some(spent_at) if !self.successor_used && now.since(spent_at) <= grace => Verdict::Again,
-            Some(_) => Verdict::Reused,
+            Some(spent_at) if self.successor_used || now.since(spent_at) > grace => Verdict::Reused,
+            Some(_) if self.successors >= SIBLINGS => Verdict::Over,
+            Some(_) => Verdict::Again,
         }
     }
 }
@@ -243,6 +250,7 @@ fn hash(token: &str) -> Vec<u8> {
 async fn evidence(db: &impl ConnectionTrait, hash: &[u8], family: &session::Model) -> Result<Option<Evidence>, DbErr> {
     let Some(token) = refresh_token::by_hash(hash).one(db).await? else { return Ok(None) };
     let mut relatives = refresh_token::children_of(hash).all(db).await?;
+    let successors = relatives.len();
     if let Some(parent) = &token.parent_hash {
         relatives.extend(refresh_token::children_of(parent).all(db).await?);
     }
@@ -254,6 +262,7 @@ async fn evidence(db: &impl ConnectionTrait, hash: &[u8], family: &session::Mode
         spent_at: token.spent_at,
         expires_at: token.expires_at,
         session_ended: family.revoked_at.is_some(),
+        successors,
         successor_used: used(Some(hash)),
         sibling_used: used(token.parent_hash.as_deref()),
     }))
@@ -336,6 +345,7 @@ mod tests {
             spent_at: None,
             expires_at: now.plus(MINUTE),
             session_ended: false,
+            successors: 0,
             successor_used: false,
             sibling_used: false,
         };
@@ -348,6 +358,9 @@ mod tests {
             (spent(0), Verdict::Again),
             (spent(10), Verdict::Again),
             (spent(11), Verdict::Reused),
+            (Evidence { successors: SIBLINGS - 1, ..spent(0) }, Verdict::Again),
+            (Evidence { successors: SIBLINGS, ..spent(0) }, Verdict::Over),
+            (Evidence { successors: SIBLINGS, successor_used: true, ..spent(0) }, Verdict::Reused),
             (Evidence { successor_used: true, ..spent(0) }, Verdict::Reused),
             (Evidence { session_ended: true, successor_used: true, ..spent(0) }, Verdict::Ended),
             (Evidence { expires_at: now, ..spent(0) }, Verdict::Over),
@@ -368,6 +381,21 @@ mod tests {
             // Whoever holds the lost one holds it too many.
             assert_eq!(setting.spend(&lost).await, Ok(None));
             setting.is_ended(&third).await;
+            setting.scratch.drop().await;
+        }
+    }
+
+    #[actix_web::test]
+    async fn whoever_asks_on_and_on_is_refused_and_the_last_answer_stays_good() {
+        for setting in each().await {
+            let mut last = setting.next(&setting.first).await;
+            for _ in 1..SIBLINGS {
+                last = setting.next(&setting.first).await;
+            }
+            assert_eq!(setting.spend(&setting.first).await, Err(ErrorCode::AuthRefreshInvalid));
+            let rows = refresh_token::of_session(setting.session).all(setting.scratch.db.read()).await.unwrap();
+            assert_eq!(rows.len(), SIBLINGS + 1);
+            setting.next(&last).await;
             setting.scratch.drop().await;
         }
     }
