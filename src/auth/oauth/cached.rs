@@ -14,17 +14,19 @@ const PAUSE: Duration = Duration::from_secs(5);
 /// One thing that is fetched.
 pub struct Cached<T> {
     held: RwLock<Option<(Timestamp, Arc<T>)>>,
-    /// When it was asked for last; held while it is.
-    asked: tokio::sync::Mutex<Option<Timestamp>>,
+    /// When nobody answered last; held while one is asking.
+    failed: tokio::sync::Mutex<Option<Timestamp>>,
 }
 
 impl<T> Cached<T> {
     /// Nothing yet.
     pub fn new() -> Cached<T> {
-        Cached { held: RwLock::new(None), asked: tokio::sync::Mutex::new(None) }
+        Cached { held: RwLock::new(None), failed: tokio::sync::Mutex::new(None) }
     }
 
     /// The thing, at most so old; older if whoever has it does not answer.
+    ///
+    /// Whoever goes away while asking leaves nothing behind: the next one asks.
     ///
     /// # Errors
     /// Those of `fetch`, where there is nothing from before; within a pause after it, what `away` says.
@@ -38,29 +40,31 @@ impl<T> Cached<T> {
         if let Some(held) = self.fresh(clock.now(), at_most) {
             return Ok(held);
         }
-        let mut asked = self.asked.lock().await;
+        let mut failed = self.failed.lock().await;
         // Whoever was here meanwhile may have brought it.
         let now = clock.now();
         if let Some(held) = self.fresh(now, at_most) {
             return Ok(held);
         }
         let stale = self.held.read().as_ref().map(|(_, held)| held.clone());
-        if asked.is_some_and(|asked| now.since(asked) < PAUSE) {
+        if failed.is_some_and(|failed| now.since(failed) < PAUSE) {
             return stale.ok_or_else(away);
         }
-        *asked = Some(now);
-        match (fetch().await, stale) {
-            (Ok(fetched), _) => {
+        match fetch().await {
+            Ok(fetched) => {
                 let fetched = Arc::new(fetched);
                 *self.held.write() = Some((now, fetched.clone()));
                 Ok(fetched)
             }
-            (Err(_), Some(stale)) => Ok(stale),
-            (Err(error), None) => Err(error),
+            Err(error) => {
+                *failed = Some(now);
+                stale.ok_or(error)
+            }
         }
     }
 
-    fn fresh(&self, now: Timestamp, at_most: Duration) -> Option<Arc<T>> {
+    /// The thing, if one is held that is not older.
+    pub fn fresh(&self, now: Timestamp, at_most: Duration) -> Option<Arc<T>> {
         let held = self.held.read();
         held.as_ref().filter(|(at, _)| now.since(*at) < at_most).map(|(_, held)| held.clone())
     }
@@ -71,10 +75,20 @@ mod tests {
     use super::*;
     use crate::auth::testing::FakeClock;
     use actors::protocol::ErrorCode;
+    use futures_util::FutureExt;
     use futures_util::future::join_all;
     use std::cell::Cell;
 
     const HOUR: Duration = Duration::from_secs(3600);
+
+    #[actix_web::test]
+    async fn whoever_hangs_up_while_asking_stops_nobody() {
+        let (clock, cached) = (FakeClock::new(), Cached::new());
+        let away = || ErrorCode::AuthProviderUnavailable.into();
+        let hangs_up = cached.get(&*clock, HOUR, async || std::future::pending().await, away);
+        assert!(hangs_up.now_or_never().is_none());
+        assert_eq!(*cached.get(&*clock, HOUR, async || Ok(7), away).await.unwrap(), 7);
+    }
 
     #[actix_web::test]
     async fn it_is_fetched_once_and_kept_where_nobody_answers() {

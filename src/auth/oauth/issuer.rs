@@ -214,6 +214,10 @@ impl Issuer {
                 return DecodingKey::from_jwk(key).map_err(|error| self.not_good(&error));
             }
         }
+        // What is held is older than was asked for if the issuer does not answer: then nobody knows.
+        if self.keys.fresh(clock.now(), KEYS_AGAIN).is_none() {
+            return Err(unavailable(&self.provider, "a token names a new key, and the keys are not to be had"));
+        }
         Err(self.not_good(&"no key of the issuer has the token's name and algorithm"))
     }
 

@@ -31,6 +31,7 @@ pub struct Issuer {
 
 struct State {
     keys: Vec<(String, EncodingKey)>,
+    keys_are_hidden: bool,
     /// Of the code that is given next: the PKCE challenge, and the claims.
     challenge: String,
     claims: Value,
@@ -49,7 +50,14 @@ impl Issuer {
     pub async fn with(published: Value) -> Issuer {
         let server = MockServer::start().await;
         let (challenge, claims, userinfo) = (String::new(), json!({}), json!({}));
-        let state = State { keys: vec![("first".to_owned(), key())], challenge, claims, token: None, userinfo };
+        let state = State {
+            keys: vec![("first".to_owned(), key())],
+            keys_are_hidden: false,
+            challenge,
+            claims,
+            token: None,
+            userinfo,
+        };
         let state = Arc::new(Mutex::new(state));
         let url = server.uri();
         let mut metadata = json!({
@@ -63,7 +71,10 @@ impl Issuer {
         let discovery = Mock::given(method("GET")).and(path("/.well-known/openid-configuration"));
         discovery.respond_with(ResponseTemplate::new(200).set_body_json(metadata)).mount(&server).await;
         let held = state.clone();
-        let keys = move |_: &Request| ResponseTemplate::new(200).set_body_json(held.lock().published());
+        let keys = move |_: &Request| match held.lock() {
+            state if state.keys_are_hidden => ResponseTemplate::new(503),
+            state => ResponseTemplate::new(200).set_body_json(state.published()),
+        };
         Mock::given(method("GET")).and(path("/jwks")).respond_with(keys).mount(&server).await;
         let held = state.clone();
         let userinfo = move |_: &Request| ResponseTemplate::new(200).set_body_json(&held.lock().userinfo);
@@ -114,6 +125,11 @@ impl Issuer {
     /// Signs with a new key from now on, and publishes that alone.
     pub fn changes_keys(&self, name: &str) {
         self.state.lock().keys = vec![(name.to_owned(), key())];
+    }
+
+    /// Whether its keys are to be had.
+    pub fn hides_keys(&self, hidden: bool) {
+        self.state.lock().keys_are_hidden = hidden;
     }
 
     /// Answers a code so, and not with a token.
