@@ -1,27 +1,39 @@
 //! The settings: typed sections, read from `config.toml` < `--config FILE` < `QUCKCHAT__SECTION__KEY` < arguments.
 //! Never a default: those stand in `config.toml`, which is compiled in.
 
+mod auth;
 mod carriers;
+mod cluster;
+mod database;
+mod gateway;
 mod layers;
+mod limits;
+mod log;
 pub mod oauth;
+mod rooms;
 mod rules;
+mod secrets;
 mod values;
 
+pub use auth::{Auth, Contacts, Exports};
 pub use carriers::{Mail, MailProvider, MailTls, Sms, SmsProvider};
+pub use cluster::{Cluster, ClusterKind};
+pub use database::Database;
+pub use gateway::{Gateway, Operations};
 pub use layers::ConfigError;
+pub use limits::ClientLimits;
+pub use log::{Log, LogFormat};
 pub use oauth::OAuth;
+pub use rooms::{Journal, Presence, Rooms, Sockets};
 pub use rules::StandIn;
+pub use secrets::Secrets;
 pub use values::{ClusterUrl, DatabaseUrl, Secret};
 
 use actors::limits::Limits;
 use entities::Backend;
-use ipnet::IpNet;
 use layers::Layer;
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-use values::{addresses, duration, networks};
 
 /// The shipped settings: the base of every configuration, and the list of what can be set.
 const BASE: &str = include_str!("../config.toml");
@@ -78,369 +90,6 @@ pub enum Profile {
     Development,
     /// Refuses stand-ins and shipped secrets.
     Production,
-}
-
-/// `[gateway]`
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Gateway {
-    /// Where REST and sockets are served.
-    pub listen: SocketAddr,
-    /// Threads that serve connections; 0 is one for each core. See `worker_count`.
-    pub workers: usize,
-    /// Connections that the system holds until they are accepted.
-    pub backlog: u32,
-    /// Networks of the proxies in front.
-    #[serde(with = "networks")]
-    pub trusted_proxies: Vec<IpNet>,
-    /// Origins of pages that may use this node, or `*`. See `allows_origin`.
-    pub allowed_origins: Vec<String>,
-    /// The largest body of a request.
-    pub body_bytes: usize,
-    /// How long a node that goes away says so before it sends its sockets away.
-    #[serde(with = "duration")]
-    pub drain_wait: Duration,
-    /// How long shutting down may take after that.
-    #[serde(with = "duration")]
-    pub shutdown: Duration,
-    /// The certificate's file, if the node speaks TLS itself; empty is plain.
-    pub tls_certificate: PathBuf,
-    /// Its private key's file.
-    pub tls_key: PathBuf,
-}
-
-impl Gateway {
-    /// How many threads serve connections.
-    pub fn worker_count(&self) -> usize {
-        or_cores(self.workers)
-    }
-
-    /// Whether a page of `origin` may use this node, which the request names as `host` (its `Host`).
-    pub fn allows_origin(&self, origin: &str, host: Option<&str>) -> bool {
-        let of_this_host = match (origin.split_once("://"), host) {
-            (Some((_, origin_host)), Some(host)) => origin_host.eq_ignore_ascii_case(host),
-            _ => false,
-        };
-        of_this_host || self.allowed_origins.iter().any(|allowed| allowed == "*" || allowed == origin)
-    }
-}
-
-/// `[operations]`
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Operations {
-    /// Where health and metrics are served, if anywhere.
-    #[serde(with = "addresses")]
-    pub listen: Option<SocketAddr>,
-}
-
-/// `[database]`
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Database {
-    /// Empty is SQLite in the data folder. See `Config::database`.
-    pub url: DatabaseUrl,
-    /// SQLite: connections that read.
-    pub readers: u32,
-    /// SQLite: how large its file may grow; 0 is as large as it can.
-    pub max_bytes: u64,
-    /// PostgreSQL: connections at most, to each server.
-    pub connections: u32,
-    /// How long to wait for a free connection.
-    #[serde(with = "duration")]
-    pub acquire_timeout: Duration,
-    /// PostgreSQL: a statement is given up after this.
-    #[serde(with = "duration")]
-    pub statement_timeout: Duration,
-    /// PostgreSQL: waiting for a row is given up after this.
-    #[serde(with = "duration")]
-    pub lock_timeout: Duration,
-    /// PostgreSQL: a transaction whose node is silent for this long is ended.
-    #[serde(with = "duration")]
-    pub idle_in_transaction_timeout: Duration,
-    /// How often a transaction that was surely rolled back is tried again.
-    pub retries: u32,
-    /// For how long it is.
-    #[serde(with = "duration")]
-    pub retry_within: Duration,
-    /// PostgreSQL: hot standbys that pages of history and searches for people come from.
-    pub replicas: Vec<DatabaseUrl>,
-    /// A replica that is further behind is passed over.
-    #[serde(with = "duration")]
-    pub replica_lag: Duration,
-}
-
-/// `[cluster]`
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Cluster {
-    /// Where Redis is; empty is nowhere, and the node stands alone.
-    pub url: ClusterUrl,
-    /// What the URL names.
-    pub kind: ClusterKind,
-    /// Sentinel: the master's name.
-    pub sentinel_master: String,
-    /// Sentinel: the Sentinels' own password.
-    pub sentinel_password: Secret,
-    /// Who vouches for Redis's certificate, as PEM; empty is whom the system trusts.
-    pub ca: PathBuf,
-    /// What all channels and keys begin with.
-    pub prefix: String,
-    /// The node's name; empty is a new one with every start.
-    pub node: String,
-    /// Where others reach the node; empty is where it listens.
-    pub advertise: String,
-    /// How long a node lives, for the others, after it was heard of last.
-    #[serde(with = "duration")]
-    pub lease: Duration,
-}
-
-/// What `cluster.url` names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ClusterKind {
-    /// One server.
-    Standalone,
-    /// Sentinels, which name the master.
-    Sentinel,
-    /// The first nodes of a Redis Cluster.
-    Cluster,
-}
-
-/// `[journal]`
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Journal {
-    /// Transactions at once on PostgreSQL.
-    pub lanes: usize,
-    /// What may wait, in changes.
-    pub queue_items: usize,
-    /// What may wait, in bytes.
-    pub queue_bytes: usize,
-    /// The most changes of one transaction.
-    pub batch_items: usize,
-    /// How long what was committed stays listed.
-    #[serde(with = "duration")]
-    pub outbox_keep: Duration,
-}
-
-/// `[rooms]`
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Rooms {
-    /// A room without commands is closed after this.
-    #[serde(with = "duration")]
-    pub idle: Duration,
-    /// What may wait in one room, in commands.
-    pub queue_items: usize,
-    /// What may wait in one room, in bytes.
-    pub queue_bytes: usize,
-    /// How long early frames are held.
-    #[serde(with = "duration")]
-    pub gap_wait: Duration,
-    /// How often unreported changes are looked for.
-    #[serde(with = "duration")]
-    pub sweep: Duration,
-}
-
-/// `[limits]`
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct ClientLimits {
-    /// Members of a group.
-    pub participants: usize,
-    /// Different emoji on one message.
-    pub reactions: usize,
-    /// The largest frame from a client.
-    pub frame_bytes: usize,
-    /// The largest hello.
-    pub hello_bytes: usize,
-    /// Commands a second on one socket, over time.
-    pub commands_per_sec: u32,
-    /// Commands at once on one socket.
-    pub command_burst: u32,
-    /// Commands under way on one socket.
-    pub in_flight: usize,
-    /// Sockets of one user on this node.
-    pub sockets_per_user: usize,
-    /// Sockets of one address that have not said hello yet.
-    pub waiting_hellos_per_address: usize,
-    /// Devices of one user.
-    pub devices: usize,
-    /// Reports of one user in 24 hours.
-    pub reports_per_day: u32,
-    /// What may wait for one socket.
-    pub queue_bytes: usize,
-    /// The longest reply.
-    pub reply_bytes: usize,
-    /// REST requests of one user a second, over time.
-    pub rest_per_user_per_sec: u32,
-    /// REST requests of one user at once.
-    pub rest_per_user_burst: u32,
-    /// REST requests of one address a second, over time.
-    pub rest_per_address_per_sec: u32,
-    /// REST requests of one address at once.
-    pub rest_per_address_burst: u32,
-    /// Syncs of one user's address book a second, over time.
-    pub syncs_per_user_per_sec: u32,
-    /// Syncs of one user's address book at once.
-    pub syncs_per_user_burst: u32,
-}
-
-/// `[sockets]`
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Sockets {
-    /// The hello must come within this.
-    #[serde(with = "duration")]
-    pub hello_within: Duration,
-    /// How often a heartbeat is sent.
-    #[serde(with = "duration")]
-    pub heartbeat: Duration,
-    /// How long its answer may take.
-    #[serde(with = "duration")]
-    pub heartbeat_answer: Duration,
-}
-
-/// `[presence]`
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Presence {
-    /// How long somebody without a socket is still shown as there.
-    #[serde(with = "duration")]
-    pub grace: Duration,
-}
-
-/// `[auth]`
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Auth {
-    /// Access tokens' `iss`.
-    pub issuer: String,
-    /// Access tokens' `aud`.
-    pub audience: String,
-    /// An access token's life.
-    #[serde(with = "duration")]
-    pub access_ttl: Duration,
-    /// How long after somebody showed who they are they may change how they sign in.
-    #[serde(with = "duration")]
-    pub fresh: Duration,
-    /// A refresh token's life.
-    #[serde(with = "duration")]
-    pub refresh_ttl: Duration,
-    /// How long a spent refresh token may come again.
-    #[serde(with = "duration")]
-    pub refresh_grace: Duration,
-    /// Access tokens whose check is remembered.
-    pub token_cache: u64,
-    /// A code's life.
-    #[serde(with = "duration")]
-    pub otp_ttl: Duration,
-    /// How often one code may be tried.
-    pub otp_tries: i32,
-    /// Codes to one number or e-mail address in an hour.
-    pub otp_per_hour: usize,
-    /// Codes to one number or e-mail address in a day.
-    pub otp_per_day: usize,
-    /// Codes asked for from one network address in an hour.
-    pub otp_per_address_per_hour: usize,
-    /// Codes asked for from one network address in a day.
-    pub otp_per_address_per_day: usize,
-    /// Codes to one country in a day; 0 is as many as there are.
-    pub otp_per_country_per_day: i64,
-    /// Codes in a day; 0 is as many as there are.
-    pub otp_in_all_per_day: i64,
-    /// Countries to which codes are sent, ISO 3166; none is all.
-    pub otp_countries: Vec<String>,
-    /// The Android app that reads codes by itself.
-    pub otp_app_hash: String,
-    /// The web page's host into which codes are filled.
-    pub otp_domain: String,
-    /// The language of texts for whoever has said none.
-    pub locale: String,
-    /// What authenticator apps list an account under.
-    pub totp_issuer: String,
-    /// How long the audit trail is kept.
-    #[serde(with = "duration")]
-    pub events_keep: Duration,
-    /// The fewest characters of a password.
-    pub password_characters: usize,
-    /// How hard a password must be to guess, as zxcvbn estimates it.
-    pub password_score: u8,
-    /// What argon2id spends on one hash, in KiB.
-    pub password_memory_kib: u32,
-    /// How often argon2id passes over that memory.
-    pub password_passes: u32,
-    /// Hashes at once.
-    pub hashes_at_once: usize,
-    /// Hashes that may wait beside those.
-    pub hashes_waiting: usize,
-    /// Wrong passwords for one account before there are delays.
-    pub free_tries: i32,
-    /// The longest of them.
-    #[serde(with = "duration")]
-    pub longest_delay: Duration,
-    /// Wrong tries from one address before there are delays.
-    pub free_tries_per_address: i32,
-    /// The longest of them.
-    #[serde(with = "duration")]
-    pub longest_delay_per_address: Duration,
-    /// How long an account stays that is to be deleted.
-    #[serde(with = "duration")]
-    pub deletion_grace: Duration,
-}
-
-/// `[exports]`
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Exports {
-    /// Copies of somebody's data in a day.
-    pub per_day: u64,
-    /// How long one is kept, and its link good.
-    #[serde(with = "duration")]
-    pub keep: Duration,
-}
-
-/// `[contacts]`
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Contacts {
-    /// Entries of one address book.
-    pub most: usize,
-    /// New numbers that one may ask for in the first 24 hours of an account.
-    pub numbers_first_day: u32,
-    /// New numbers that one may ask for in any 24 hours after them.
-    pub numbers_per_day: u32,
-}
-
-/// `[secrets]`
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Secrets {
-    /// What every other key comes from; empty is a file in the data folder.
-    pub master: Secret,
-}
-
-/// `[log]`
-#[derive(Debug, Clone, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct Log {
-    /// What is logged, as tracing's `EnvFilter` reads it.
-    pub filter: String,
-    /// How it is written.
-    pub format: LogFormat,
-}
-
-/// How the log is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// Pretty on a terminal, JSON elsewhere.
-    Auto,
-    /// For people.
-    Pretty,
-    /// For machines.
-    Json,
 }
 
 impl Config {
@@ -542,16 +191,10 @@ impl Config {
     }
 }
 
-fn or_cores(count: usize) -> usize {
-    match count {
-        0 => std::thread::available_parallelism().map_or(1, usize::from),
-        chosen => chosen,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn file(text: &str) -> Result<Config, ConfigError> {
         Config::layered(vec![Layer::toml("node.toml", text)?])

@@ -1,11 +1,16 @@
 //! `[sms]` and `[mail]`: who carries codes and letters, and by which credentials.
-//! Never which settings go together: see `rules`.
+//! Never whether a carrier can be reached.
 
-use super::Secret;
+use super::layers::ConfigError;
+use super::rules::{MINUTE, SECOND, lasts, within};
 use super::values::duration;
+use super::{Auth, Secret};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// The longest that Twilio keeps a verification open.
+const TWILIO_VERIFICATION: Duration = Duration::from_secs(600);
 
 /// `[sms]`
 #[derive(Debug, Clone, Deserialize, Serialize)]
@@ -36,6 +41,44 @@ pub struct Sms {
     pub retries: usize,
     /// The proxy on the way there; empty is none.
     pub proxy: Secret,
+}
+
+impl Sms {
+    /// What Twilio Verify carries, it knows no longer than it says.
+    pub(super) fn check(&self, auth: &Auth, wrong: &mut ConfigError) {
+        lasts(wrong, "sms.timeout", self.timeout, SECOND / 10..=MINUTE);
+        within(wrong, "sms.retries", self.retries, 0..=5);
+        if self.provider != SmsProvider::Log {
+            self.check_twilio(wrong);
+        }
+        if self.provider == SmsProvider::TwilioVerify && auth.otp_ttl > TWILIO_VERIFICATION {
+            wrong.add("auth.otp_ttl", "must be 10m at most: so long Twilio Verify knows a code");
+        }
+    }
+
+    fn check_twilio(&self, wrong: &mut ConfigError) {
+        sid(wrong, "sms.account_sid", &self.account_sid, "AC");
+        if !self.api_key_sid.is_empty() {
+            sid(wrong, "sms.api_key_sid", &self.api_key_sid, "SK");
+        }
+        if self.secret.is_empty() {
+            wrong.add("sms.secret", "must be the API key's secret, or the account's auth token");
+        }
+        for (key, url) in [("sms.verify_url", &self.verify_url), ("sms.messaging_url", &self.messaging_url)] {
+            if !is_safe(url) {
+                wrong.add(key, "must begin with https://: the credentials travel there");
+            }
+        }
+        if self.provider == SmsProvider::TwilioVerify {
+            sid(wrong, "sms.verify_service_sid", &self.verify_service_sid, "VA");
+            return;
+        }
+        match (self.messaging_service_sid.is_empty(), self.from.is_empty()) {
+            (false, true) => sid(wrong, "sms.messaging_service_sid", &self.messaging_service_sid, "MG"),
+            (true, false) => {}
+            _ => wrong.add("sms.from", "must be the sender, or sms.messaging_service_sid must name one's service"),
+        }
+    }
 }
 
 /// Who carries codes.
@@ -87,6 +130,29 @@ impl Mail {
             (port, _) => port,
         }
     }
+
+    pub(super) fn check(&self, wrong: &mut ConfigError) {
+        lasts(wrong, "mail.timeout", self.timeout, SECOND / 10..=5 * MINUTE);
+        within(wrong, "mail.connections", self.connections, 1..=256);
+        if self.provider == MailProvider::Smtp {
+            self.check_smtp(wrong);
+        }
+    }
+
+    fn check_smtp(&self, wrong: &mut ConfigError) {
+        if self.host.is_empty() {
+            wrong.add("mail.host", "must name the mail server");
+        }
+        if self.from.parse::<lettre::message::Mailbox>().is_err() {
+            wrong.add("mail.from", "must be an address, such as \"QuckChat <no-reply@chat.example.org>\"");
+        }
+        if self.user.is_empty() != self.password.is_empty() {
+            wrong.add("mail.password", "mail.user and mail.password go together");
+        }
+        if self.tls == MailTls::None && !is_here(&self.host) {
+            wrong.add("mail.tls", "\"none\" is for a server on this machine: codes would be read on the way");
+        }
+    }
 }
 
 /// Who carries letters.
@@ -109,4 +175,92 @@ pub enum MailTls {
     Implicit,
     /// Not at all.
     None,
+}
+
+/// Twilio's names have two letters for their kind, and 32 hexadecimal digits.
+fn sid(wrong: &mut ConfigError, key: &str, value: &str, kind: &str) {
+    let rest = value.strip_prefix(kind);
+    if !rest.is_some_and(|rest| rest.len() == 32 && rest.bytes().all(|b| b.is_ascii_hexdigit())) {
+        wrong.add(key, format!("must be {kind} and 32 hexadecimal digits"));
+    }
+}
+
+/// Whether what is sent to a URL is read by nobody on the way.
+fn is_safe(url: &str) -> bool {
+    let Ok(url) = reqwest::Url::parse(url) else { return false };
+    match url.scheme() {
+        "https" => url.has_host(),
+        "http" => url.host_str().is_some_and(is_here),
+        _ => false,
+    }
+}
+
+fn is_here(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::layers::Layer;
+    use crate::config::{Config, ConfigError};
+
+    /// The file that operators copy.
+    const PRODUCTION: &str = include_str!("../../docker/prod.toml");
+    const SECRETS: &str =
+        "[secrets]\nmaster = 'k9Jm2xQ7vT4wZ8bN6cR3yL5pF1hD0sGa'\n[sms]\nsecret = 's'\n[mail]\npassword = 'p'";
+
+    fn layered(texts: &[&str]) -> Result<Config, ConfigError> {
+        Config::layered(texts.iter().map(|text| Layer::toml("node.toml", text).unwrap()).collect())
+    }
+
+    #[test]
+    fn production_starts_with_carriers_that_carry() {
+        let config = layered(&[PRODUCTION, SECRETS]).unwrap();
+        assert!(config.stand_ins().is_empty());
+        let by_texts = "[sms]\nprovider = 'twilio_messaging'\nfrom = 'QuckChat'";
+        assert!(layered(&[PRODUCTION, SECRETS, by_texts]).is_ok());
+        assert!(!config.to_toml().contains("secret = \"s\""), "secrets are hidden");
+    }
+
+    #[test]
+    fn what_does_not_go_together_is_refused_by_name() {
+        for (text, key) in [
+            ("[sms]\nprovider = 'log'", "sms.provider"),
+            ("[mail]\nprovider = 'log'", "mail.provider"),
+            ("[sms]\nsecret = ''", "sms.secret"),
+            ("[sms]\nsecret = 'change-me'", "sms.secret"),
+            ("[sms]\naccount_sid = 'AC1'", "sms.account_sid"),
+            ("[sms]\napi_key_sid = 'AC00000000000000000000000000000000'", "sms.api_key_sid"),
+            ("[sms]\nverify_service_sid = ''", "sms.verify_service_sid"),
+            ("[sms]\nverify_url = 'http://verify.twilio.com'", "sms.verify_url"),
+            ("[sms]\nverify_url = 'http://127.0.0.1.example.org'", "sms.verify_url"),
+            ("[sms]\nverify_url = 'http://localhost:1@example.org'", "sms.verify_url"),
+            ("[sms]\nmessaging_url = ''", "sms.messaging_url"),
+            ("[sms]\nprovider = 'twilio_messaging'", "sms.from"),
+            ("[sms]\nprovider = 'twilio_messaging'\nfrom = 'a'\nmessaging_service_sid = 'MG1'", "sms.from"),
+            ("[sms]\nprovider = 'twilio_messaging'\nmessaging_service_sid = 'MG1'", "sms.messaging_service_sid"),
+            ("[sms]\nretries = 9", "sms.retries"),
+            ("[auth]\notp_ttl = '11m'", "auth.otp_ttl"),
+            ("[auth]\notp_countries = ['de']", "auth.otp_countries"),
+            ("[auth]\notp_countries = ['Germany']", "auth.otp_countries"),
+            ("[auth]\nlocale = 'tlh'", "auth.locale"),
+            ("[auth]\notp_domain = 'https://chat.example.org'", "auth.otp_domain"),
+            ("[auth]\notp_app_hash = 'FA+9qCX9VSu'", "auth.otp_domain"),
+            ("[auth]\notp_domain = ''\notp_app_hash = 'short'", "auth.otp_app_hash"),
+            ("[auth]\notp_per_address_per_hour = 0", "auth.otp_per_address_per_hour"),
+            ("[auth]\notp_in_all_per_day = -1", "auth.otp_in_all_per_day"),
+            ("[mail]\nhost = ''", "mail.host"),
+            ("[mail]\nfrom = 'nobody'", "mail.from"),
+            ("[mail]\ntls = 'none'", "mail.tls"),
+            ("[mail]\nuser = ''", "mail.password"),
+            ("[mail]\ntimeout = '1h'", "mail.timeout"),
+            ("[mail]\nconnections = 0", "mail.connections"),
+        ] {
+            let error = layered(&[PRODUCTION, SECRETS, text]).expect_err(text);
+            assert!(error.names(key), "{text}: {error}");
+        }
+        let here = "[sms]\nverify_url = 'http://[::1]:8080/twilio'\n[mail]\nhost = 'localhost'\ntls = 'none'";
+        assert!(layered(&[PRODUCTION, SECRETS, here]).is_ok());
+    }
 }
