@@ -274,6 +274,8 @@ mod tests {
             ("[database]\nmax_bytes = 1000", "database.max_bytes"),
             ("[secrets]\nmaster = 'short'", "secrets.master"),
             ("[auth]\nissuer = ''", "auth.issuer"),
+            ("[auth]\nfresh = '0s'", "auth.fresh"),
+            ("[auth]\nfresh = '2d'", "auth.fresh"),
             ("[log]\nfilter = 'quckchat=loud'", "log.filter"),
             ("[auth]\notp_per_day = 1", "auth.otp_per_day"),
             ("[oauth.providers]\ngoogle = 'x'", "oauth.providers.google"),

@@ -110,6 +110,8 @@ impl Auth {
             }
         }
         lasts(wrong, "auth.access_ttl", self.access_ttl, 10 * SECOND..=DAY);
+        // With less, what asks for somebody fresh would be out of everybody's reach.
+        lasts(wrong, "auth.fresh", self.fresh, 10 * SECOND..=DAY);
         lasts(wrong, "auth.refresh_ttl", self.refresh_ttl, HOUR..=400 * DAY);
         lasts(wrong, "auth.refresh_grace", self.refresh_grace, Duration::ZERO..=HOUR);
         within(wrong, "auth.token_cache", self.token_cache, 1..=100_000_000);
