@@ -1,13 +1,15 @@
 //! One document for all doors (OpenAPI 3.1): the routes, and the frames of the sockets.
 //! Never a rule: what it says of access and shapes comes from the commands themselves.
 
+mod refusals;
+
 use super::dispatch::{COMMANDS, Served};
 use super::error::{PROBLEM_JSON, Problem};
 use crate::{auth, conversations, health, messages, presence, users};
 use actors::protocol::command::{Access, Hello};
-use actors::protocol::{ErrorCode, error, event, view};
+use actors::protocol::{error, event, view};
 use std::collections::BTreeMap;
-use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, OpenApi as OpenApiDocument, Ref, RefOr, Response, Schema};
 use utoipa::{OpenApi, ToSchema};
@@ -40,139 +42,6 @@ const SLICES: &[fn() -> OpenApiDocument] = &[
     presence::Paths::openapi,
     health::Paths::openapi,
 ];
-
-/// What a command may be refused with, beyond what its access, path, query and body bring along.
-const REFUSALS: &[(&str, &[ErrorCode])] = {
-    use ErrorCode::*;
-    &[
-        (
-            "auth.sendOtp",
-            &[
-                AuthOtpBudget,
-                AuthOtpCountry,
-                AuthUnauthenticated,
-                AuthTokenExpired,
-                AuthSessionRevoked,
-                AuthReauthenticationRequired,
-            ],
-        ),
-        ("auth.changeEmail", &[AuthOtpBudget]),
-        ("auth.verifyEmail", &[AuthOtpInvalid, AuthOtpExpired, AuthOtpExhausted, AuthTooManyTries, AuthEmailTaken]),
-        ("users.changePhone", &[AuthOtpInvalid, AuthOtpExpired, AuthOtpExhausted, AuthTooManyTries, AuthPhoneTaken]),
-        ("auth.verifyOtp", &[AuthOtpInvalid, AuthOtpExpired, AuthOtpExhausted, AuthTooManyTries]),
-        (
-            "auth.register",
-            &[
-                AuthOtpInvalid,
-                AuthOtpExpired,
-                AuthOtpExhausted,
-                AuthTooManyTries,
-                AuthPasswordWeak,
-                AuthAccountExists,
-                UserUsernameTaken,
-                AuthBusy,
-            ],
-        ),
-        (
-            "auth.login",
-            &[AuthCredentialsInvalid, AuthTooManyTries, AuthOtpInvalid, AuthOtpExpired, AuthOtpExhausted, AuthBusy],
-        ),
-        ("auth.changePassword", &[AuthPasswordWeak, AuthBusy]),
-        ("auth.forgotPassword", &[AuthOtpBudget, AuthOtpCountry]),
-        (
-            "auth.resetPassword",
-            &[AuthOtpInvalid, AuthOtpExpired, AuthOtpExhausted, AuthTooManyTries, AuthPasswordWeak, AuthBusy],
-        ),
-        (
-            "auth.reauthenticate",
-            &[
-                AuthCredentialsInvalid,
-                AuthOtpInvalid,
-                AuthOtpExpired,
-                AuthOtpExhausted,
-                AuthTooManyTries,
-                AuthBusy,
-                AuthSecondFactorInvalid,
-                AuthSecondFactorLimited,
-            ],
-        ),
-        ("auth.refreshToken", &[AuthRefreshInvalid, AuthRefreshReused, RequestForbiddenOrigin]),
-        ("auth.logout", &[AuthRefreshInvalid, RequestForbiddenOrigin]),
-        ("auth.setup2fa", &[AuthSecondFactorEnabled]),
-        (
-            "auth.enable2fa",
-            &[AuthSecondFactorInvalid, AuthSecondFactorLimited, AuthSecondFactorMissing, AuthSecondFactorEnabled],
-        ),
-        ("auth.disable2fa", &[AuthSecondFactorInvalid, AuthSecondFactorLimited, AuthSecondFactorMissing]),
-        ("auth.regenerateBackupCodes", &[AuthSecondFactorInvalid, AuthSecondFactorLimited, AuthSecondFactorMissing]),
-        (
-            "auth.verify2fa",
-            &[
-                AuthChallengeExpired,
-                AuthChallengeExhausted,
-                AuthSecondFactorInvalid,
-                AuthSecondFactorLimited,
-                AuthSecondFactorMissing,
-                UserNotFound,
-            ],
-        ),
-        ("auth.revokeSession", &[AuthSessionNotFound]),
-        ("auth.listEvents", &[AuthForbidden]),
-        ("auth.oauthStart", &[AuthProviderUnknown]),
-        ("auth.oauthCallback", &[AuthProviderUnknown, AuthChallengeExpired, AuthChallengeExhausted]),
-        ("auth.oauthExchange", &[AuthChallengeExpired, AuthChallengeExhausted, AuthIdentityInvalid]),
-        (
-            "auth.oauthMobile",
-            &[AuthProviderUnknown, AuthProviderUnavailable, AuthIdentityInvalid, AuthChallengeExpired],
-        ),
-        ("auth.linkAccount", &[AuthChallengeExpired, AuthChallengeExhausted, AuthIdentityTaken]),
-        ("auth.unlinkAccount", &[AuthIdentityNotFound, AuthLastWayIn]),
-        ("users.getProfile", &[UserNotFound]),
-        ("users.updateProfile", &[UserNotFound, UserUsernameTaken, AuthForbidden]),
-        ("users.search", &[ContactsBudget]),
-        ("users.addContact", &[UserNotFound, ContactsFull, ContactsBudget]),
-        ("users.syncContacts", &[ContactsFull, ContactsBudget]),
-        ("users.renameContact", &[ContactNotFound]),
-        ("users.registerDevice", &[DeviceTooMany]),
-        ("users.renameDevice", &[DeviceNotFound]),
-        ("users.updatePushToken", &[DeviceNotFound]),
-        ("users.removeDevice", &[DeviceNotFound]),
-        ("users.report", &[UserNotFound, MessageNotFound, ReportTooMany]),
-        ("users.block", &[UserNotFound, RequestInvalid, ContactsFull]),
-        (
-            "conversations.create",
-            &[
-                UserNotFound,
-                UserNotAddable,
-                ConversationFull,
-                ConversationClientIdConflict,
-                ConversationBlocked,
-                ConversationBusy,
-            ],
-        ),
-        ("users.exportData", &[UserExportPending, UserExportBudget]),
-        ("users.cancelExport", &[UserExportNotFound]),
-        ("users.deleteAccount", &[UserNotFound]),
-        ("users.cancelDeletion", &[UserNotFound]),
-        (
-            "conversations.addParticipant",
-            &[UserNotFound, UserNotAddable, ConversationForbidden, ConversationNotAGroup, ConversationFull],
-        ),
-        ("conversations.removeParticipant", &[ConversationForbidden, ConversationNotAGroup, ConversationLastOwner]),
-        ("conversations.leave", &[ConversationNotAGroup, ConversationLastOwner, ConversationBusy]),
-        ("conversations.setRole", &[ConversationForbidden, ConversationNotAGroup, ConversationLastOwner]),
-        ("conversations.transferOwnership", &[ParticipantNotFound, ConversationForbidden, ConversationNotAGroup]),
-        ("conversations.update", &[ConversationForbidden, ConversationNotAGroup, ConversationBusy]),
-        (
-            "messages.send",
-            &[MessageNotFound, UserNotFound, MessageClientIdConflict, ConversationBlocked, ConversationBusy],
-        ),
-        ("messages.edit", &[ConversationForbidden, MessageDeleted, ConversationBlocked, ConversationBusy]),
-        ("messages.delete", &[ConversationForbidden, ConversationBusy]),
-        ("messages.addReaction", &[MessageDeleted, MessageTooManyReactions, ConversationBlocked, ConversationBusy]),
-        ("messages.removeReaction", &[MessageDeleted, ConversationBlocked, ConversationBusy]),
-    ]
-};
 
 /// The document.
 pub fn document() -> OpenApiDocument {
@@ -232,7 +101,7 @@ fn complete(operation: &mut Operation, served: &Served) {
         Access::User | Access::Fresh | Access::Operator => vec![SecurityRequirement::new(BEARER, [] as [&str; 0])],
     });
     let mut by_status = BTreeMap::<u16, Vec<&str>>::new();
-    for code in refusals(operation, served) {
+    for code in refusals::of(operation, served) {
         let codes = by_status.entry(code.status()).or_default();
         if !codes.contains(&code.as_str()) {
             codes.push(code.as_str());
@@ -244,37 +113,6 @@ fn complete(operation: &mut Operation, served: &Served) {
         let response = Response::builder().description(codes.join(", ")).content(PROBLEM_JSON, problem).build();
         operation.responses.responses.entry(status.to_string()).or_insert(RefOr::T(response));
     }
-}
-
-/// Every code that the operation may answer with.
-fn refusals(operation: &Operation, served: &Served) -> Vec<ErrorCode> {
-    use ErrorCode::*;
-    let mut codes = vec![RequestRateLimited, ServerUnavailable];
-    if served.access != Access::Public {
-        codes.extend([AuthUnauthenticated, AuthTokenExpired, AuthSessionRevoked]);
-    }
-    match served.access {
-        Access::Fresh => codes.push(AuthReauthenticationRequired),
-        Access::Operator => codes.push(AuthForbidden),
-        Access::Public | Access::User => {}
-    }
-    if operation.request_body.is_some() {
-        codes.extend([RequestMalformed, RequestInvalid, RequestTooLarge, RequestUnsupportedMediaType]);
-    }
-    for parameter in operation.parameters.iter().flatten() {
-        let RefOr::T(parameter) = parameter else { continue };
-        match (&parameter.parameter_in, parameter.name.as_str()) {
-            (ParameterIn::Path, "conversationId") => codes.push(ConversationNotFound),
-            (ParameterIn::Path, "messageId") => codes.push(MessageNotFound),
-            (ParameterIn::Path, "userId") if served.name.starts_with("conversations.") => {
-                codes.push(ParticipantNotFound)
-            }
-            (ParameterIn::Path, "emoji") | (ParameterIn::Query, _) => codes.push(RequestInvalid),
-            _ => {}
-        }
-    }
-    codes.extend(REFUSALS.iter().filter(|(name, _)| *name == served.name).flat_map(|(_, codes)| *codes));
-    codes
 }
 
 type Named = Vec<(String, RefOr<Schema>)>;
@@ -414,13 +252,6 @@ mod tests {
         );
         for status in ["200", "201", "400", "401", "409", "413", "415", "422", "503"] {
             assert!(send["responses"][status].is_object(), "{status}");
-        }
-    }
-
-    #[test]
-    fn refusals_are_of_commands_that_exist() {
-        for (name, _) in REFUSALS {
-            assert!(COMMANDS.iter().any(|served| served.name == *name), "{name}");
         }
     }
 }
