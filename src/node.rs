@@ -145,41 +145,8 @@ impl Node {
         let (entries, requests) = Entries::new(cluster, clock.clone(), limits.clone(), meters.clone());
         let (journal, lanes) = Journal::new(&db, &clock, &limits, &entries);
         let (greeter, greeting) = Greeter::new(db.clone(), clock.clone());
-        let deps = Deps {
-            db: db.clone(),
-            clock: clock.clone(),
-            limits: limits.clone(),
-            entries: entries.clone(),
-            journal: journal.clone(),
-        };
-        let presences = Presences::new(db.clone(), clock.clone(), limits.clone(), entries.clone());
-        let conversations = Conversations::new(deps, &auth.secrets.derive(crate::auth::secrets::REQUEST_HASHES));
-        let sessions = Arc::new(Sessions::new(db.clone(), clock.clone(), &config.auth));
-        let leaving = Leaving::new(leaving::Parts {
-            db: db.clone(),
-            clock: clock.clone(),
-            config: &config,
-            secrets: &auth.secrets,
-            conversations: conversations.clone(),
-            entries: entries.clone(),
-            sessions: sessions.clone(),
-        });
-        let app = App {
-            conversations,
-            leaving: Arc::new(leaving),
-            nodes: the_nodes(&config, &db, &clock, &limits, &entries, &presences),
-            presences,
-            sessions,
-            limiter: Arc::new(Limiter::new(&config.limits, clock.clone(), entries.cluster().clone())),
-            database_health: Arc::default(),
-            contacts: Arc::new(Contacts::new(db.clone(), clock.clone(), auth.clone(), &config.contacts)),
-            auth,
-            config,
-            db,
-            clock,
-            entries,
-            metrics,
-        };
+        let deps = Deps { db, clock, limits: limits.clone(), entries, journal: journal.clone() };
+        let app = app(config, auth, metrics, deps);
 
         let keeper = app.nodes.join().await?;
         let beside = Beside::start();
@@ -346,6 +313,39 @@ impl Beside {
 
     fn stop(&self) {
         self.thread.stop();
+    }
+}
+
+/// The parts of a node, as its handlers hold them.
+fn app(config: Arc<Config>, auth: Arc<Auth>, metrics: Arc<Metrics>, deps: Deps) -> App {
+    let Deps { db, clock, limits, entries, .. } = deps.clone();
+    let presences = Presences::new(db.clone(), clock.clone(), limits.clone(), entries.clone());
+    let conversations = Conversations::new(deps, &auth.secrets.derive(crate::auth::secrets::REQUEST_HASHES));
+    let sessions = Arc::new(Sessions::new(db.clone(), clock.clone(), &config.auth));
+    let leaving = Leaving::new(leaving::Parts {
+        db: db.clone(),
+        clock: clock.clone(),
+        config: &config,
+        secrets: &auth.secrets,
+        conversations: conversations.clone(),
+        entries: entries.clone(),
+        sessions: sessions.clone(),
+    });
+    App {
+        conversations,
+        leaving: Arc::new(leaving),
+        nodes: the_nodes(&config, &db, &clock, &limits, &entries, &presences),
+        presences,
+        sessions,
+        limiter: Arc::new(Limiter::new(&config.limits, clock.clone(), entries.cluster().clone())),
+        database_health: Arc::default(),
+        contacts: Arc::new(Contacts::new(db.clone(), clock.clone(), auth.clone(), &config.contacts)),
+        auth,
+        config,
+        db,
+        clock,
+        entries,
+        metrics,
     }
 }
 
