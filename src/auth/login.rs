@@ -6,7 +6,7 @@
 //! all of them cost the same: the same questions to the database, the same rows written, and one hash.
 
 use super::contact::Contact;
-use super::delays::{Key, Reserved, network};
+use super::delays::{Key, Reserved};
 use super::hasher::Verdict;
 use super::otp::Passed;
 use super::sessions::{self, Origin};
@@ -15,6 +15,7 @@ use super::strength::Normal;
 use super::{Auth, audit};
 use crate::app::App;
 use crate::gateway::dispatch::Run;
+use crate::network::Network;
 use actors::caller::Caller;
 use actors::protocol::command::{Login, OtpPurpose, Password, VerifyOtp};
 use actors::protocol::{Error, ErrorCode, Fault, Outcome, Refusal, check, view};
@@ -118,8 +119,8 @@ impl Auth {
         let whose = user.unwrap_or(UserId::from_uuid(Uuid::nil()));
         let phc = password::of_user(whose).one(self.db.read()).await?.map(|row| row.phc);
         let places = sessions::places(self.db.read(), whose).await?;
-        let here = address.map(network);
-        let is_at_home = here.is_some_and(|here| places.into_iter().map(network).any(|place| place == here));
+        let here = address.map(Network::of);
+        let is_at_home = here.is_some_and(|here| places.into_iter().map(Network::of).any(|place| place == here));
         Ok(Found { user, phc, is_at_home })
     }
 

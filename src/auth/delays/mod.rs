@@ -25,6 +25,7 @@
 mod pace;
 
 use crate::config;
+use crate::network::Network;
 use actors::clock::Clock;
 use actors::protocol::{ErrorCode, Outcome, Refusal};
 use actors::retry::transact;
@@ -33,7 +34,7 @@ use entities::{Backend, Db, SessionId, Timestamp, sign_in_delay};
 use pace::{Count, Pace};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, QueryFilter, Set};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -198,9 +199,9 @@ impl Delays {
     fn hash(&self, key: Key<'_>) -> Vec<u8> {
         let text = match key {
             Key::Identifier(identifier) => format!("identifier {identifier}"),
-            Key::Place(identifier, address) => format!("place {} {identifier}", network(address)),
+            Key::Place(identifier, address) => format!("place {} {identifier}", Network::of(address)),
             Key::Session(session) => format!("session {session}"),
-            Key::Address(address) => format!("address {}", network(address)),
+            Key::Address(address) => format!("address {}", Network::of(address)),
         };
         hmac::sign(&self.key, text.as_bytes()).as_ref().to_vec()
     }
@@ -268,14 +269,6 @@ fn refuse_early(counts: &[Count], now: Timestamp) -> Outcome<()> {
         return Ok(());
     }
     Err(Refusal::new(ErrorCode::AuthTooManyTries).after(wait).into())
-}
-
-/// The part of an address that one customer of a network has: all of IPv4, and a /64 of IPv6 (RFC 6177).
-pub fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
-        v4 => v4,
-    }
 }
 
 #[cfg(test)]
@@ -364,26 +357,6 @@ mod tests {
             assert_eq!(wrong, 51);
             scratch.drop().await;
         }
-    }
-
-    #[actix_web::test]
-    async fn an_address_of_ipv6_is_its_network() {
-        let scratch = Scratch::sqlite().await;
-        let clock = FakeClock::new();
-        let delays = delays(&scratch, &clock);
-        let at = |text: &str| text.parse::<IpAddr>().unwrap();
-        for (one, other, same) in [
-            ("2001:db8:1:2::1", "2001:db8:1:2:ffff::2", true),
-            ("2001:db8:1:2::1", "2001:db8:1:3::1", false),
-            ("::ffff:198.51.100.7", "198.51.100.7", true),
-            ("198.51.100.7", "198.51.100.8", false),
-        ] {
-            let [one, other] = [at(one), at(other)].map(|address| delays.hash(Key::Address(address)));
-            assert_eq!(one == other, same);
-        }
-        let hashes = [Key::Identifier("x"), Key::Place("x", HOME), Key::Address(HOME)].map(|key| delays.hash(key));
-        assert!(hashes[0] != hashes[1] && hashes[1] != hashes[2]);
-        scratch.drop().await;
     }
 
     #[actix_web::test]
