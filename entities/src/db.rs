@@ -2,6 +2,7 @@
 //!
 //! Never here: a query on a table, or the schema.
 
+mod locks;
 mod options;
 mod postgres;
 mod reader;
@@ -12,6 +13,7 @@ mod sqlite;
 mod standing;
 mod trouble;
 
+pub use locks::{key_of, lock_key};
 pub use options::Options;
 pub use reader::Reader;
 pub use refusal::Refusal;

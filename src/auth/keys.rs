@@ -20,10 +20,11 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use entities::{Backend, Db, Timestamp, signing_key};
+use entities::db::lock_key;
+use entities::{Db, Timestamp, signing_key};
 use jsonwebtoken::{DecodingKey, EncodingKey};
 use parking_lot::RwLock;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel};
+use sea_orm::{EntityTrait, IntoActiveModel};
 use serde::Serialize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -179,19 +180,11 @@ impl Keys {
         Ok(())
     }
 
-    async fn lock(&self, transaction: &DatabaseTransaction) -> Result<(), DbErr> {
-        if self.db.backend() == Backend::Postgres {
-            let lock = Backend::Postgres.statement("SELECT pg_advisory_xact_lock($1)", [LOCK_KEY.into()]);
-            transaction.execute_raw(lock).await?;
-        }
-        Ok(())
-    }
-
     /// # Why under a lock
     /// Of two nodes that start at once, each would sign with its own pair before it knew the other's.
     async fn make_the_first(&self) -> Outcome<()> {
         transact(&self.db, &*self.clock, async |transaction| {
-            self.lock(transaction).await?;
+            lock_key(transaction, LOCK_KEY).await?;
             let now = self.clock.now();
             if signing_key::accepted_at(now).one(transaction).await?.is_none() {
                 let row = self.generate(now)?;

@@ -16,9 +16,10 @@ use actors::retry::transact;
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use entities::{Backend, Db, Timestamp, UserId, sealing_key};
+use entities::db::lock_key;
+use entities::{Db, Timestamp, UserId, sealing_key};
 use parking_lot::RwLock;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel};
+use sea_orm::{DatabaseTransaction, EntityTrait, IntoActiveModel};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ impl Ring {
         let seal = key(&secrets.derive(super::secrets::SEALING_KEYS))?;
         let ring = Ring { db, clock, seal, keys: RwLock::new(Arc::default()) };
         transact(&ring.db, &*ring.clock, async |transaction| {
-            ring.lock(transaction).await?;
+            lock_key(transaction, LOCK_KEY).await?;
             if sealing_key::newest_first().one(transaction).await?.is_none() {
                 ring.add(transaction).await?;
             }
@@ -129,15 +130,6 @@ impl Ring {
         self.reload().await?;
         let found = known(self.keys.read().clone());
         found.unwrap_or_else(|| Err(Fault::new("the key with which this was sealed is gone").into()))
-    }
-
-    /// Whoever makes or removes a key does it alone.
-    async fn lock(&self, transaction: &DatabaseTransaction) -> Result<(), DbErr> {
-        if self.db.backend() == Backend::Postgres {
-            let lock = Backend::Postgres.statement("SELECT pg_advisory_xact_lock($1)", [LOCK_KEY.into()]);
-            transaction.execute_raw(lock).await?;
-        }
-        Ok(())
     }
 
     /// Makes a key; gives its name.

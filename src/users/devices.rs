@@ -15,11 +15,10 @@ use actors::retry::transact;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use entities::{Backend, SessionId, device, session};
+use entities::db::{key_of, lock_key};
+use entities::{SessionId, device, session};
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, Set,
-};
+use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter, Set};
 use serde_json::json;
 use std::collections::HashMap;
 
@@ -164,12 +163,8 @@ fn reached_by(row: device::Model, push: Option<&Kept>) -> device::Model {
 async fn save(transaction: &DatabaseTransaction, row: device::Model) -> Result<(), DbErr> {
     use device::Column;
     if let Some(hash) = &row.push_token_hash {
-        if let (Backend::Postgres, Some(key)) = (Backend::of(transaction), hash.first_chunk()) {
-            // Two who bring one token at once would each take it from whoever had it, and then meet at its uniqueness.
-            let lock = "SELECT pg_advisory_xact_lock($1)";
-            let lock = Backend::Postgres.statement(lock, [i64::from_be_bytes(*key).into()]);
-            transaction.execute_raw(lock).await?;
-        }
+        // Two who bring one token at once would each take it from whoever had it, and then meet at its uniqueness.
+        lock_key(transaction, key_of(hash)).await?;
         let unreached = device::ActiveModel {
             push_provider: Set(None),
             push_token: Set(None),

@@ -30,7 +30,8 @@ use actors::clock::Clock;
 use actors::protocol::{ErrorCode, Outcome, Refusal};
 use actors::retry::transact;
 use aws_lc_rs::hmac;
-use entities::{Backend, Db, SessionId, Timestamp, sign_in_delay};
+use entities::db::{key_of, lock_key};
+use entities::{Db, SessionId, Timestamp, sign_in_delay};
 use pace::{Count, Pace};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, QueryFilter, Set};
@@ -111,7 +112,7 @@ impl Delays {
     pub async fn reserve(&self, keys: &[Key<'_>]) -> Outcome<Reserved> {
         let counted = self.counted(keys);
         let is_step = transact(&self.db, &*self.clock, async |transaction| {
-            self.lock(transaction, &counted).await?;
+            lock(transaction, &counted).await?;
             let now = self.clock.now();
             let counts = counts(transaction, &counted).await?;
             refuse_early(&counts, now)?;
@@ -132,7 +133,7 @@ impl Delays {
     pub async fn count(&self, keys: &[Key<'_>]) -> Outcome<()> {
         let counted = self.counted(keys);
         let counting = transact(&self.db, &*self.clock, async |transaction| {
-            self.lock(transaction, &counted).await?;
+            lock(transaction, &counted).await?;
             let counts = counts(transaction, &counted).await?;
             self.write(transaction, &counted, &counts, self.clock.now()).await
         });
@@ -206,22 +207,6 @@ impl Delays {
         hmac::sign(&self.key, text.as_bytes()).as_ref().to_vec()
     }
 
-    /// On SQLite the transaction has the database to itself already. Rows that are not there yet cannot be locked.
-    async fn lock(&self, transaction: &DatabaseTransaction, counted: &[Counted]) -> Result<(), DbErr> {
-        if self.db.backend() != Backend::Postgres {
-            return Ok(());
-        }
-        let first = |hash: &Vec<u8>| hash.first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes));
-        let mut locks: Vec<i64> = counted.iter().map(|counted| first(&counted.hash)).collect();
-        // In one order, so that no two wait for each other.
-        locks.sort_unstable();
-        for lock in locks {
-            let lock = Backend::Postgres.statement("SELECT pg_advisory_xact_lock($1)", [lock.into()]);
-            transaction.execute_raw(lock).await?;
-        }
-        Ok(())
-    }
-
     /// Tells whether any of them makes the next try wait.
     async fn write(
         &self,
@@ -245,6 +230,17 @@ impl Delays {
         sign_in_delay::Entity::insert_many(rows).on_conflict(over).exec_without_returning(transaction).await?;
         Ok(failed.iter().any(|count| count.next > now))
     }
+}
+
+/// Rows that are not there yet cannot be locked.
+async fn lock(transaction: &DatabaseTransaction, counted: &[Counted]) -> Result<(), DbErr> {
+    let mut keys: Vec<i64> = counted.iter().map(|counted| key_of(&counted.hash)).collect();
+    // In one order, so that no two wait for each other.
+    keys.sort_unstable();
+    for key in keys {
+        lock_key(transaction, key).await?;
+    }
+    Ok(())
 }
 
 async fn forget(transaction: &impl ConnectionTrait, hashes: Vec<Vec<u8>>) -> Result<(), DbErr> {

@@ -1,10 +1,11 @@
 //! A new pair in place of the old ones: when it signs, and until when they count.
 //! Never without an overlap: what was signed before stays good for its time.
 
-use super::{Keys, SETTLED};
+use super::{Keys, LOCK_KEY, SETTLED};
 use crate::auth::audit;
 use actors::protocol::Outcome;
 use actors::retry::transact;
+use entities::db::lock_key;
 use entities::{Timestamp, signing_key};
 use sea_orm::{DbErr, EntityTrait, IntoActiveModel, QueryFilter, Set};
 use std::time::Duration;
@@ -35,7 +36,7 @@ impl Keys {
     /// Those of the database.
     pub async fn rotate(&self, ttl: Duration) -> Outcome<Rotation> {
         let rotation = transact(&self.db, &*self.clock, async |transaction| {
-            self.lock(transaction).await?;
+            lock_key(transaction, LOCK_KEY).await?;
             let now = self.clock.now();
             let newest = signing_key::accepted_at(now).filter(signing_key::COLUMN.retires_at.is_null());
             let newest = newest.one(transaction).await?;

@@ -6,7 +6,8 @@ use crate::network::Network;
 use actors::clock::Clock;
 use actors::protocol::{ErrorCode, Outcome, Refusal};
 use aws_lc_rs::digest::{SHA256, digest};
-use entities::{Backend, Db, Timestamp, otp_count, otp_verification};
+use entities::db::{key_of, lock_key};
+use entities::{Db, Timestamp, otp_count, otp_verification};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set,
@@ -159,15 +160,10 @@ fn refused(wait: Duration) -> actors::protocol::Error {
 }
 
 /// Makes whoever claims for the same one wait until the transaction has ended. Rows that are not there yet cannot be
-/// locked; and on SQLite the transaction has the database to itself already.
+/// locked.
 async fn lock(transaction: &DatabaseTransaction, column: otp_verification::Column, value: &str) -> Result<(), DbErr> {
-    if transaction.get_database_backend() != sea_orm::DbBackend::Postgres {
-        return Ok(());
-    }
     let hash = digest(&SHA256, format!("otp {column:?} {value}").as_bytes());
-    let key = hash.as_ref().first_chunk().map_or(0, |bytes| i64::from_be_bytes(*bytes));
-    let statement = Backend::Postgres.statement("SELECT pg_advisory_xact_lock($1)", [key.into()]);
-    transaction.execute_raw(statement).await.map(drop)
+    lock_key(transaction, key_of(hash.as_ref())).await
 }
 
 /// When codes were sent to, or asked for by, one of these the last day, the newest first.

@@ -4,10 +4,11 @@
 //! # What is not sealed anew
 //! What stands for minutes, as a sign-in under way at another issuer: it is over long before its key goes.
 
-use super::{Key, RELOAD_EVERY, Ring, place_of_contacts, place_of_totp};
+use super::{Key, LOCK_KEY, RELOAD_EVERY, Ring, place_of_contacts, place_of_totp};
 use crate::auth::audit;
 use actors::protocol::Outcome;
 use actors::retry::transact;
+use entities::db::lock_key;
 use entities::{UserId, contact_number, sealing_key, second_factor};
 use sea_orm::{ColumnTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect, Set};
 use std::time::Duration;
@@ -51,7 +52,7 @@ impl Ring {
     /// Those of the database.
     pub async fn rotate(&self) -> Outcome<Rotation> {
         let rotation = transact(&self.db, &*self.clock, async |transaction| {
-            self.lock(transaction).await?;
+            lock_key(transaction, LOCK_KEY).await?;
             let newest = sealing_key::newest_first().one(transaction).await?;
             match newest.filter(|newest| self.clock.now().since(newest.created_at) < SETTLED) {
                 Some(newest) => Ok(Rotation { name: newest.id, is_new: false }),
