@@ -11,11 +11,11 @@ mod rotation;
 
 pub use rotation::Rotation;
 
+use super::seal::Seal;
 use super::secrets::{SIGNING_KEYS, Secrets};
 use actors::clock::Clock;
 use actors::protocol::{Fault, Outcome};
 use actors::retry::transact;
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine;
@@ -44,7 +44,7 @@ const LOCK_KEY: i64 = i64::from_be_bytes(*b"qc keys\0");
 pub struct Keys {
     db: Db,
     clock: Arc<dyn Clock>,
-    seal: LessSafeKey,
+    seal: Seal,
     /// Whether the seal comes from the data folder's own secret.
     is_sealed_by_file: bool,
     ring: RwLock<Arc<[Key]>>,
@@ -97,8 +97,7 @@ impl Keys {
     /// # Errors
     /// Those of the database, and that the pairs there were sealed under another master secret.
     pub async fn open(db: Db, clock: Arc<dyn Clock>, secrets: &Secrets) -> Outcome<Keys> {
-        let seal = UnboundKey::new(&AES_256_GCM, &secrets.derive(SIGNING_KEYS)).map_err(fault)?;
-        let seal = LessSafeKey::new(seal);
+        let seal = Seal::new(&secrets.derive(SIGNING_KEYS))?;
         let (ring, epoch, wanted) = (RwLock::new(Arc::default()), AtomicU64::new(0), Notify::new());
         let keys = Keys { db, clock, seal, is_sealed_by_file: secrets.is_of_file, ring, epoch, wanted };
         keys.make_the_first().await?;
@@ -200,12 +199,8 @@ impl Keys {
         let pair = Ed25519KeyPair::from_seed_unchecked(&seed).map_err(Fault::new)?;
         let public_key = pair.public_key().as_ref().to_vec();
         let kid = URL_SAFE_NO_PAD.encode(&digest(&SHA256, &public_key).as_ref()[..12]);
-        let nonce: [u8; NONCE_LEN] = self.clock.random();
-        let mut sealed = seed.to_vec();
         // The name is bound in, so that no row's seal fits another.
-        let name = Aad::from(kid.as_bytes());
-        self.seal.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), name, &mut sealed).map_err(fault)?;
-        let sealed_private_key = [&nonce[..], &sealed].concat();
+        let sealed_private_key = self.seal.seal(kid.as_bytes(), &seed, &*self.clock)?;
         Ok(signing_key::Model { kid, public_key, sealed_private_key, created_at: now, retires_at: None })
     }
 
@@ -218,7 +213,8 @@ impl Keys {
     }
 
     fn key(&self, row: signing_key::Model) -> Outcome<Key> {
-        let seed = self.open_sealed(&row).ok_or_else(|| Fault::new(self.other_seal()))?;
+        let seed = self.seal.open(row.kid.as_bytes(), &row.sealed_private_key);
+        let seed = seed.map_err(|_| Fault::new(self.other_seal()))?;
         let pair = Ed25519KeyPair::from_seed_and_public_key(&seed, &row.public_key).map_err(Fault::new)?;
         let document = pair.to_pkcs8v1().map_err(fault)?;
         Ok(Key {
@@ -229,14 +225,6 @@ impl Keys {
             created_at: row.created_at,
             retires_at: row.retires_at,
         })
-    }
-
-    fn open_sealed(&self, row: &signing_key::Model) -> Option<Vec<u8>> {
-        let (nonce, sealed) = row.sealed_private_key.split_first_chunk::<NONCE_LEN>()?;
-        let mut sealed = sealed.to_vec();
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let seed = self.seal.open_in_place(nonce, Aad::from(row.kid.as_bytes()), &mut sealed).ok()?;
-        Some(seed.to_vec())
     }
 }
 

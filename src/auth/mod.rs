@@ -29,6 +29,7 @@ mod reauthenticate;
 pub mod refresh;
 mod register;
 pub mod roles;
+pub mod seal;
 pub mod sealing;
 pub mod second_factor;
 pub mod secrets;

@@ -264,7 +264,7 @@ async fn with_a_second_factor_a_password_is_half_of_it() {
         let secret: [u8; 20] = clock.random();
         let row = factors::Model {
             user_id: ann,
-            sealed_secret: setting.auth.ring.seal(&sealing::place_of_totp(ann), &secret).unwrap(),
+            sealed_secret: setting.auth.ring.seal(&sealing::Context::Totp(ann), &secret).unwrap(),
             last_step: 0,
             created_at: clock.now(),
             enabled_at: Some(clock.now()),

@@ -9,17 +9,18 @@ mod rotation;
 
 pub use rotation::{Rotation, Tidied};
 
+use super::seal::Seal;
 use super::secrets::Secrets;
 use actors::clock::Clock;
 use actors::protocol::{Fault, Outcome};
 use actors::retry::transact;
-use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entities::db::lock_key;
 use entities::{Db, Timestamp, UserId, sealing_key};
 use parking_lot::RwLock;
 use sea_orm::{DatabaseTransaction, EntityTrait, IntoActiveModel};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,24 +36,38 @@ pub struct Ring {
     db: Db,
     clock: Arc<dyn Clock>,
     /// Seals the keys themselves.
-    seal: LessSafeKey,
+    seal: Seal,
     keys: RwLock<Arc<[Key]>>,
 }
 
 struct Key {
     name: String,
-    key: LessSafeKey,
+    key: Seal,
     created_at: Timestamp,
 }
 
-/// What an authenticator's secret is sealed for.
-pub fn place_of_totp(user: UserId) -> String {
-    format!("totp {user}")
+/// What something is sealed for: it opens nowhere else.
+///
+/// # Why they are told apart by their words
+/// The text is bound into the seal. No two may ever come to the same one, and none may change: its rows would not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Context<'a> {
+    /// The secret of somebody's authenticator.
+    Totp(UserId),
+    /// The names in somebody's address book.
+    ContactName(UserId),
+    /// A sign-in under way at another issuer: for what, and by what it is known.
+    UnderWay(&'a str, &'a str),
 }
 
-/// What the names in somebody's address book are sealed for.
-pub fn place_of_contacts(owner: UserId) -> String {
-    format!("contact name {owner}")
+impl fmt::Display for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Context::Totp(user) => write!(f, "totp {user}"),
+            Context::ContactName(owner) => write!(f, "contact name {owner}"),
+            Context::UnderWay(purpose, name) => write!(f, "{purpose} {name}"),
+        }
+    }
 }
 
 impl Ring {
@@ -61,7 +76,7 @@ impl Ring {
     /// # Errors
     /// Those of the database, and that the keys there were sealed under another master secret.
     pub async fn open(db: Db, clock: Arc<dyn Clock>, secrets: &Secrets) -> Outcome<Ring> {
-        let seal = key(&secrets.derive(super::secrets::SEALING_KEYS))?;
+        let seal = Seal::new(&secrets.derive(super::secrets::SEALING_KEYS))?;
         let ring = Ring { db, clock, seal, keys: RwLock::new(Arc::default()) };
         transact(&ring.db, &*ring.clock, async |transaction| {
             lock_key(transaction, LOCK_KEY).await?;
@@ -84,8 +99,8 @@ impl Ring {
         let keys: Outcome<Vec<Key>> = rows
             .into_iter()
             .map(|row| {
-                let bytes = unseal(&self.seal, row.id.as_bytes(), &row.sealed_key)?;
-                Ok(Key { key: key(&bytes)?, name: row.id, created_at: row.created_at })
+                let bytes = self.seal.open(row.id.as_bytes(), &row.sealed_key)?;
+                Ok(Key { key: Seal::new(&bytes)?, name: row.id, created_at: row.created_at })
             })
             .collect();
         *self.keys.write() = keys?.into();
@@ -102,26 +117,27 @@ impl Ring {
         }
     }
 
-    /// Seals with the newest key. `place` says what it is and whose (`"totp <user id>"`): it opens nowhere else.
+    /// Seals with the newest key.
     ///
     /// # Errors
     /// A fault of the library.
-    pub fn seal(&self, place: &str, plain: &[u8]) -> Outcome<Vec<u8>> {
+    pub fn seal(&self, context: &Context<'_>, plain: &[u8]) -> Outcome<Vec<u8>> {
         let keys = self.keys.read().clone();
         let newest = keys.first().ok_or_else(|| Fault::new("there is no key to seal with"))?;
-        let sealed = seal(&newest.key, place.as_bytes(), plain, self.clock.random())?;
+        let sealed = newest.key.seal(context.to_string().as_bytes(), plain, &*self.clock)?;
         Ok([newest.name.as_bytes(), &sealed].concat())
     }
 
-    /// Opens what was sealed for this place. A key that this node does not know yet is looked for in the rows.
+    /// Opens what was sealed for this context. A key that this node does not know yet is looked for in the rows.
     ///
     /// # Errors
     /// A fault: the key is gone, or it is not what was sealed there.
-    pub async fn unseal(&self, place: &str, sealed: &[u8]) -> Outcome<Vec<u8>> {
+    pub async fn unseal(&self, context: &Context<'_>, sealed: &[u8]) -> Outcome<Vec<u8>> {
         let (name, rest) = sealed.split_at_checked(NAME_LEN).ok_or_else(|| Fault::new("what was sealed is cut off"))?;
+        let context = context.to_string();
         let known = |keys: Arc<[Key]>| {
             let key = keys.iter().find(|key| key.name.as_bytes() == name)?;
-            Some(unseal(&key.key, place.as_bytes(), rest))
+            Some(key.key.open(context.as_bytes(), rest))
         };
         let found = known(self.keys.read().clone());
         if let Some(opened) = found {
@@ -135,35 +151,11 @@ impl Ring {
     /// Makes a key; gives its name.
     async fn add(&self, transaction: &DatabaseTransaction) -> Outcome<String> {
         let id = URL_SAFE_NO_PAD.encode(self.clock.random::<12>());
-        let sealed_key = seal(&self.seal, id.as_bytes(), &self.clock.random::<32>(), self.clock.random())?;
+        let sealed_key = self.seal.seal(id.as_bytes(), &self.clock.random::<32>(), &*self.clock)?;
         let row = sealing_key::Model { id: id.clone(), sealed_key, created_at: self.clock.now() };
         sealing_key::Entity::insert(row.into_active_model()).exec_without_returning(transaction).await?;
         Ok(id)
     }
-}
-
-fn key(bytes: &[u8]) -> Outcome<LessSafeKey> {
-    let key = UnboundKey::new(&AES_256_GCM, bytes).map_err(|_| Fault::new("a sealing key has not 32 bytes"))?;
-    Ok(LessSafeKey::new(key))
-}
-
-fn seal(key: &LessSafeKey, place: &[u8], plain: &[u8], nonce: [u8; NONCE_LEN]) -> Outcome<Vec<u8>> {
-    let mut sealed = plain.to_vec();
-    key.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(place), &mut sealed)
-        .map_err(|_| Fault::new("sealing failed"))?;
-    Ok([&nonce[..], &sealed].concat())
-}
-
-fn unseal(key: &LessSafeKey, place: &[u8], sealed: &[u8]) -> Outcome<Vec<u8>> {
-    let wrong = || Fault::new("what was sealed does not open: another secrets.master, or another place");
-    let (nonce, rest) = sealed.split_first_chunk::<NONCE_LEN>().ok_or_else(wrong)?;
-    let mut bytes = rest.to_vec();
-    let opened = key
-        .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(place), &mut bytes)
-        .map_err(|_| wrong())?
-        .len();
-    bytes.truncate(opened);
-    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -179,12 +171,13 @@ mod tests {
             let open = || Ring::open(scratch.db.clone(), clock.clone(), &secrets);
             let (one, other) = tokio::join!(open(), open());
             let (one, other) = (one.unwrap(), other.unwrap());
-            let sealed = one.seal("totp ann", b"secret").unwrap();
-            assert_ne!(sealed, one.seal("totp ann", b"secret").unwrap());
+            let [ann, bob] = [1, 2].map(|n| Context::Totp(UserId::from_uuid(uuid::Uuid::from_u128(n))));
+            let sealed = one.seal(&ann, b"secret").unwrap();
+            assert_ne!(sealed, one.seal(&ann, b"secret").unwrap());
             assert!(!sealed.windows(6).any(|bytes| bytes == b"secret"));
-            assert_eq!(other.unseal("totp ann", &sealed).await.unwrap(), b"secret");
-            for (place, sealed) in [("totp bob", &sealed[..]), ("totp ann", &sealed[..40]), ("totp ann", b"x")] {
-                assert!(other.unseal(place, sealed).await.is_err());
+            assert_eq!(other.unseal(&ann, &sealed).await.unwrap(), b"secret");
+            for (context, sealed) in [(bob, &sealed[..]), (ann, &sealed[..40]), (ann, b"x")] {
+                assert!(other.unseal(&context, sealed).await.is_err());
             }
             assert!(Ring::open(scratch.db.clone(), clock, &Secrets::from_master(b"another")).await.is_err());
             scratch.drop().await;

@@ -5,6 +5,7 @@ use super::provider::{Answer, Provider, Secrets};
 use super::{Who, invalid};
 use crate::auth::Auth;
 use crate::auth::challenges::{self, Purpose};
+use crate::auth::sealing::Context;
 use actors::protocol::command::{OauthCallback, OauthStart};
 use actors::protocol::{Error, ErrorCode, Fault, Outcome, view};
 use actors::retry::transact;
@@ -56,12 +57,12 @@ pub struct Passed {
 pub struct Sealed(String);
 
 impl Auth {
-    pub(super) fn seal<T: Serialize>(&self, place: &str, plain: &T) -> Outcome<Sealed> {
+    pub(super) fn seal<T: Serialize>(&self, place: &Context<'_>, plain: &T) -> Outcome<Sealed> {
         let plain = serde_json::to_vec(plain).map_err(Fault::new)?;
         Ok(Sealed(URL_SAFE_NO_PAD.encode(self.ring.seal(place, &plain)?)))
     }
 
-    pub(super) async fn unseal<T: DeserializeOwned>(&self, place: &str, sealed: &Sealed) -> Outcome<T> {
+    pub(super) async fn unseal<T: DeserializeOwned>(&self, place: &Context<'_>, sealed: &Sealed) -> Outcome<T> {
         let sealed = URL_SAFE_NO_PAD.decode(&sealed.0).map_err(Fault::new)?;
         Ok(serde_json::from_slice(&self.ring.unseal(place, &sealed).await?).map_err(Fault::new)?)
     }
@@ -202,8 +203,8 @@ fn back(redirect_uri: &str, arrived: Result<&str, &Error>, state: Option<&str>) 
 }
 
 /// Where a secret is sealed: what it is, and of what.
-pub fn place(what: &str, of: &str) -> String {
-    format!("{what} {of}")
+pub fn place<'a>(what: &'a str, of: &'a str) -> Context<'a> {
+    Context::UnderWay(what, of)
 }
 
 /// SHA-256 in base64url: as of RFC 7636's S256.

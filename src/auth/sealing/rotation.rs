@@ -4,7 +4,7 @@
 //! # What is not sealed anew
 //! What stands for minutes, as a sign-in under way at another issuer: it is over long before its key goes.
 
-use super::{Key, LOCK_KEY, RELOAD_EVERY, Ring, place_of_contacts, place_of_totp};
+use super::{Context, Key, LOCK_KEY, RELOAD_EVERY, Ring};
 use crate::auth::audit;
 use actors::protocol::Outcome;
 use actors::retry::transact;
@@ -107,7 +107,7 @@ impl Ring {
             }
             let rows = query.all(self.db.read()).await?;
             for row in &rows {
-                let Some(sealed) = self.anew(&place_of_totp(row.user_id), &row.sealed_secret, done).await? else {
+                let Some(sealed) = self.anew(&Context::Totp(row.user_id), &row.sealed_secret, done).await? else {
                     continue;
                 };
                 let anew =
@@ -131,8 +131,8 @@ impl Ring {
             let rows = self.named_contacts(last.as_ref()).await?;
             for row in &rows {
                 let Some(old) = &row.sealed_name else { continue };
-                let place = place_of_contacts(row.owner_id);
-                let Some(sealed) = self.anew(&place, old, done).await? else { continue };
+                let context = Context::ContactName(row.owner_id);
+                let Some(sealed) = self.anew(&context, old, done).await? else { continue };
                 let anew = contact_number::ActiveModel {
                     sealed_name: Set(Some(sealed)),
                     ..contact_number::ActiveModel::default()
@@ -161,13 +161,13 @@ impl Ring {
     }
 
     /// A value under the newest key; none where it is already, or does not open.
-    async fn anew(&self, place: &str, sealed: &[u8], done: &mut Tidied) -> Outcome<Option<Vec<u8>>> {
+    async fn anew(&self, context: &Context<'_>, sealed: &[u8], done: &mut Tidied) -> Outcome<Option<Vec<u8>>> {
         let is_newest = self.keys.read().first().is_some_and(|newest| sealed.starts_with(newest.name.as_bytes()));
         if is_newest {
             return Ok(None);
         }
-        match self.unseal(place, sealed).await {
-            Ok(plain) => self.seal(place, &plain).map(Some),
+        match self.unseal(context, sealed).await {
+            Ok(plain) => self.seal(context, &plain).map(Some),
             Err(error) => {
                 tracing::debug!(%error, "a value was not sealed anew");
                 done.failed += 1;
@@ -211,14 +211,14 @@ mod tests {
     impl Setting {
         /// A node keeps a secret and a name for somebody.
         async fn keeps(&self, node: &Ring, user: UserId) {
-            let sealed_secret = node.seal(&place_of_totp(user), b"secret").unwrap();
+            let sealed_secret = node.seal(&Context::Totp(user), b"secret").unwrap();
             let at = self.clock.now();
             let row =
                 second_factor::Model { user_id: user, sealed_secret, last_step: 0, created_at: at, enabled_at: None };
             let row = second_factor::Entity::insert(row.into_active_model());
             row.exec_without_returning(self.scratch.db.write()).await.unwrap();
             for number_hash in [vec![0; 32], vec![1; 32]] {
-                let sealed_name = node.seal(&place_of_contacts(user), b"name").unwrap();
+                let sealed_name = node.seal(&Context::ContactName(user), b"name").unwrap();
                 let row = contact_number::Model {
                     owner_id: user,
                     number_hash,
@@ -234,11 +234,11 @@ mod tests {
         /// All that was kept opens at this node.
         async fn is_whole(&self, node: &Ring) {
             for row in second_factor::Entity::find().all(self.scratch.db.read()).await.unwrap() {
-                assert_eq!(node.unseal(&place_of_totp(row.user_id), &row.sealed_secret).await.unwrap(), b"secret");
+                assert_eq!(node.unseal(&Context::Totp(row.user_id), &row.sealed_secret).await.unwrap(), b"secret");
             }
             for row in contact_number::Entity::find().all(self.scratch.db.read()).await.unwrap() {
-                let place = place_of_contacts(row.owner_id);
-                assert_eq!(node.unseal(&place, &row.sealed_name.unwrap()).await.unwrap(), b"name");
+                let context = Context::ContactName(row.owner_id);
+                assert_eq!(node.unseal(&context, &row.sealed_name.unwrap()).await.unwrap(), b"name");
             }
         }
 
@@ -282,7 +282,7 @@ mod tests {
         for setting in each().await {
             let [one, _, operator] = &setting.nodes;
             setting.keeps(one, setting.users[0]).await;
-            let elsewhere = one.seal("elsewhere", b"secret").unwrap();
+            let elsewhere = one.seal(&Context::UnderWay("else", "where"), b"secret").unwrap();
             let row = second_factor::Model {
                 user_id: setting.users[1],
                 sealed_secret: elsewhere.clone(),
@@ -308,7 +308,7 @@ mod tests {
         let owner = setting.users[0];
         let rows = (0..2 * AT_ONCE + 7).map(|at| {
             let number_hash = [&at.to_be_bytes()[..], &[0; 24]].concat();
-            let sealed_name = one.seal(&place_of_contacts(owner), b"name").unwrap();
+            let sealed_name = one.seal(&Context::ContactName(owner), b"name").unwrap();
             let row = contact_number::Model {
                 owner_id: owner,
                 number_hash,

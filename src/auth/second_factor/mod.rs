@@ -13,7 +13,7 @@ mod tries;
 
 pub use tries::Place;
 
-use super::sealing::place_of_totp;
+use super::sealing::Context;
 use super::{Auth, audit, secrets};
 use actors::protocol::{ErrorCode, Outcome, Refusal, view};
 use actors::retry::transact;
@@ -161,7 +161,7 @@ impl Auth {
         let account = user.username.as_ref().or(user.email.as_ref()).or(user.phone.as_ref());
         let account = account.cloned().unwrap_or_else(|| user.id.to_string());
         let shared = totp::share(&secret, &self.totp_issuer, &account)?;
-        let sealed_secret = self.ring.seal(&place_of_totp(user.id), &secret)?;
+        let sealed_secret = self.ring.seal(&Context::Totp(user.id), &secret)?;
         let row = second_factor::ActiveModel {
             user_id: Set(user.id),
             sealed_secret: Set(sealed_secret),
@@ -257,7 +257,7 @@ impl Auth {
     }
 
     async fn authenticator(&self, row: &second_factor::Model) -> Outcome<Authenticator> {
-        Authenticator::new(&self.ring.unseal(&place_of_totp(row.user_id), &row.sealed_secret).await?)
+        Authenticator::new(&self.ring.unseal(&Context::Totp(row.user_id), &row.sealed_secret).await?)
     }
 
     async fn count_try(&self, user: UserId, place: Place) -> Outcome<()> {

@@ -12,6 +12,7 @@
 use super::book::{entry, tombstone};
 use super::numbers::{Hash, Wanted};
 use super::{Contacts, owner, raise, save};
+use crate::auth::sealing::Context;
 use crate::auth::{Auth, phone};
 use actors::privacy::{Relations, Subject, allows};
 use actors::protocol::command::{CONTACT_NAME_BYTES, KnownNumber, SyncContacts, SyncMode};
@@ -190,8 +191,8 @@ fn read(auth: &Auth, key: &hmac::Key, by: UserId, command: SyncContacts) -> Outc
 }
 
 /// Where a name rests, as the key ring says it.
-pub(super) fn place(owner: UserId) -> String {
-    crate::auth::sealing::place_of_contacts(owner)
+pub(super) fn place(owner: UserId) -> Context<'static> {
+    Context::ContactName(owner)
 }
 
 /// A name as an address book has it: one line, cut to what a name may be.
