@@ -22,6 +22,7 @@ import tempfile
 import time
 import traceback
 import zipfile
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -561,9 +562,17 @@ def play(told, node, kind):
     return passed, len(names) - passed
 
 
-def main(told):
+@contextmanager
+def alone(_node, _arguments):
+    """With nothing beside the node."""
+    yield
+
+
+def main(told, beside=alone):
+    """Plays the stories of a class, with what `beside` puts beside the node for them, and closes with a line of counts."""
     arguments = argparse.ArgumentParser(description=sys.modules["__main__"].__doc__.split("\n")[0])
     arguments.add_argument("--node", type=Path, required=True, help="the quckchat binary")
+    arguments.add_argument("--modules", type=Path, help="the folder in which npm has put what package.json names")
     arguments.add_argument("--postgres", help="maintenance URL; a database is made beside it, and dropped afterwards")
     arguments = arguments.parse_args()
 
@@ -574,15 +583,17 @@ def main(told):
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     signal.alarm(WHOLE_RUN_SECS)
 
-    kind, database, name = "sqlite", None, f"quckchat_peers_{secrets.token_hex(4)}"
+    script = Path(sys.modules["__main__"].__file__).stem.replace("_", "-")
+    kind, database, name = f"{script}-sqlite", None, f"quckchat_peers_{secrets.token_hex(4)}"
     if arguments.postgres:
-        kind = "postgres"
+        kind = f"{script}-postgres"
         psql(arguments.postgres, f"CREATE DATABASE {name}")
         database = urlunsplit(urlsplit(arguments.postgres)._replace(path=f"/{name}"))
     folder = Path(tempfile.mkdtemp(prefix="quckchat-peers."))
     node = Node(arguments.node.resolve(), folder, database)
     try:
-        passed, failed = play(told, node, kind)
+        with beside(node, arguments):
+            passed, failed = play(told, node, kind)
     finally:
         node.end()
         shutil.rmtree(folder, ignore_errors=True)
