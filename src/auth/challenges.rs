@@ -194,15 +194,11 @@ pub fn hash(token: &str) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::testing::{FakeClock, Scratch};
+    use crate::auth::testing::{FakeClock, Scratch, code};
     use futures_util::future::join_all;
 
     const RIDDLE: Purpose = Purpose { name: "riddle", ttl: Duration::from_secs(60), tries: 3 };
     const OTHER: Purpose = Purpose { name: "other", ..RIDDLE };
-
-    fn code<T>(outcome: Outcome<T>) -> Option<ErrorCode> {
-        outcome.err().map(|error| error.code())
-    }
 
     #[actix_web::test]
     async fn a_challenge_is_good_once_for_its_purpose_and_in_its_time() {

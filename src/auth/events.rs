@@ -79,21 +79,13 @@ impl Run for ListEvents {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::auth::audit;
-    use crate::auth::testing::{FakeClock, Pocket, Scratch};
-    use crate::config::Config;
-    use std::sync::Arc;
+    use crate::auth::testing::Setting;
     use std::time::Duration;
 
     #[actix_web::test]
     async fn events_come_in_pages_and_are_kept_for_a_while() {
-        for scratch in Scratch::each().await {
-            let (clock, folder) = (FakeClock::new(), tempfile::tempdir().unwrap());
-            let mut config = Config::shipped().unwrap();
-            config.data = folder.path().to_owned();
-            let pocket = Arc::new(Pocket::default());
-            let auth = Auth::open(&config, scratch.db.clone(), clock.clone(), pocket.carriers()).await.unwrap();
+        for Setting { scratch, clock, auth, config, .. } in Setting::each().await {
             let dyn_clock: &dyn actors::clock::Clock = &*clock;
             let (ann, bob) = (dyn_clock.user_id(), dyn_clock.user_id());
             for (at, user) in [Some(ann), Some(bob), None, Some(ann), Some(ann)].into_iter().enumerate() {

@@ -5,10 +5,9 @@ use super::otp::{Asking, Recipient};
 use super::sessions::{Beginning, Origin};
 use super::sign_in::SECOND_FACTOR;
 use super::strength::Normal;
-use super::testing::{FakeClock, Pocket, Scratch};
+use super::testing::{Setting, code};
 use super::{Auth, challenges, passwords, sealing, sessions};
 use crate::auth::contact::Contact;
-use crate::config::Config;
 use actors::caller::Identity;
 use actors::clock::Clock;
 use actors::protocol::command::{OtpPurpose, Reauthenticate, ResetPassword};
@@ -19,36 +18,12 @@ use entities::{
 use futures_util::future::{join, join_all};
 use sea_orm::{EntityTrait, IntoActiveModel, PaginatorTrait};
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::time::Duration;
-use tempfile::TempDir;
 
 const GOOD: &str = "four lamps over Trondheim";
 const BETTER: &str = "seven kettles under Bergen";
 const PHONE: &str = "+4915112345678";
 const MAIL: &str = "ann@example.com";
-
-struct Setting {
-    scratch: Scratch,
-    clock: Arc<FakeClock>,
-    pocket: Arc<Pocket>,
-    auth: Auth,
-    config: Config,
-    _folder: TempDir,
-}
-
-async fn each() -> Vec<Setting> {
-    let mut all = Vec::new();
-    for scratch in Scratch::each().await {
-        let mut config = Config::shipped().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        config.data = folder.path().to_owned();
-        let (clock, pocket) = (FakeClock::new(), Arc::new(Pocket::default()));
-        let auth = Auth::open(&config, scratch.db.clone(), clock.clone(), pocket.carriers()).await.unwrap();
-        all.push(Setting { scratch, clock, pocket, auth, config, _folder: folder });
-    }
-    all
-}
 
 impl Setting {
     async fn account(&self, phone: &str, email: Option<&str>, username: &str) -> UserId {
@@ -91,10 +66,6 @@ impl Setting {
     }
 }
 
-fn code<T>(outcome: Outcome<T>) -> Option<ErrorCode> {
-    outcome.err().map(|error| error.code())
-}
-
 fn stranger(n: u8) -> Option<IpAddr> {
     Some(IpAddr::from([203, 0, 113, n]))
 }
@@ -116,7 +87,7 @@ async fn cost<T>(setting: &Setting, doing: impl Future<Output = Outcome<T>>) -> 
 
 #[actix_web::test]
 async fn known_and_unknown_cost_the_same() {
-    for setting in each().await {
+    for setting in Setting::each().await {
         setting.ann().await;
         setting.account("+4915112345679", Some("bob@example.com"), "bob").await;
         // Nobody has it, an account without a password, a wrong password; by number, address and name.
@@ -166,7 +137,7 @@ async fn known_and_unknown_cost_the_same() {
 
 #[actix_web::test]
 async fn of_tries_at_once_few_are_hashed_and_one_is_noted() {
-    for setting in each().await {
+    for setting in Setting::each().await {
         let ann = setting.ann().await;
         let before = setting.auth.hasher.meters().hashes.get();
         let tries = join_all((0..40).map(|n| setting.tries("ann", BETTER, stranger(n)))).await;
@@ -180,7 +151,7 @@ async fn of_tries_at_once_few_are_hashed_and_one_is_noted() {
 
 #[actix_web::test]
 async fn places_are_known_by_sessions_that_were_their_owners() {
-    for setting in each().await {
+    for setting in Setting::each().await {
         let ann = setting.ann().await;
         let clock: &dyn Clock = &*setting.clock;
         let db = setting.scratch.db.write();
@@ -214,7 +185,7 @@ async fn places_are_known_by_sessions_that_were_their_owners() {
 
 #[actix_web::test]
 async fn no_session_of_the_old_password_outlives_a_new_one() {
-    for setting in each().await {
+    for setting in Setting::each().await {
         let ann = setting.ann().await;
         let contact = Contact::phone(PHONE).unwrap();
         for round in 0..4 {
@@ -235,7 +206,7 @@ async fn no_session_of_the_old_password_outlives_a_new_one() {
 
 #[actix_web::test]
 async fn a_hash_is_renewed_at_a_sign_in_when_more_is_spent() {
-    for setting in each().await {
+    for setting in Setting::each().await {
         let ann = setting.ann().await;
         let mut dearer = setting.config.clone();
         dearer.auth.password_passes = 3;
@@ -258,7 +229,7 @@ async fn a_hash_is_renewed_at_a_sign_in_when_more_is_spent() {
 
 #[actix_web::test]
 async fn with_a_second_factor_a_password_is_half_of_it() {
-    for setting in each().await {
+    for setting in Setting::each().await {
         let ann = setting.ann().await;
         let clock: &dyn Clock = &*setting.clock;
         let secret: [u8; 20] = clock.random();

@@ -235,7 +235,7 @@ pub async fn places(db: &impl ConnectionTrait, user: UserId) -> Result<Vec<IpAdd
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::testing::{FakeClock, Scratch};
+    use crate::auth::testing::{FakeClock, Scratch, code};
 
     async fn a_session(scratch: &Scratch, clock: &Arc<FakeClock>) -> Identity {
         let clock: &dyn Clock = &**clock;
@@ -247,10 +247,6 @@ mod tests {
 
     fn settings() -> config::Auth {
         config::Config::shipped().unwrap().auth
-    }
-
-    fn code(outcome: Outcome<()>) -> Option<ErrorCode> {
-        outcome.err().map(|error| error.code())
     }
 
     #[actix_web::test]

@@ -168,30 +168,9 @@ async fn insert_unless_known(db: &impl ConnectionTrait, row: user::Model) -> Res
 mod tests {
     use super::*;
     use crate::auth::otp::Asking;
-    use crate::auth::testing::{FakeClock, Pocket, Scratch};
-    use crate::config::Config;
+    use crate::auth::testing::{Setting, code};
     use actors::protocol::ErrorCode;
     use actors::protocol::command::Device;
-    use std::sync::Arc;
-
-    struct Setting {
-        scratch: Scratch,
-        pocket: Arc<Pocket>,
-        auth: Auth,
-    }
-
-    async fn each() -> Vec<Setting> {
-        let mut all = Vec::new();
-        for scratch in Scratch::each().await {
-            let mut config = Config::shipped().unwrap();
-            let folder = tempfile::tempdir().unwrap();
-            config.data = folder.path().to_owned();
-            let pocket = Arc::new(Pocket::default());
-            let auth = Auth::open(&config, scratch.db.clone(), FakeClock::new(), pocket.carriers()).await.unwrap();
-            all.push(Setting { scratch, pocket, auth });
-        }
-        all
-    }
 
     impl Setting {
         async fn sign_in(&self, command: VerifyOtp, address: Option<IpAddr>) -> Outcome<view::Entered> {
@@ -213,7 +192,7 @@ mod tests {
 
     #[actix_web::test]
     async fn the_first_sign_in_makes_the_user() {
-        for setting in each().await {
+        for setting in Setting::each().await {
             let address = Some("2001:db8::1".parse().unwrap());
             let first = setting.sign_in(setting.code().await, address).await.unwrap();
             let second = setting.sign_in(setting.code().await, None).await.unwrap();
@@ -232,7 +211,7 @@ mod tests {
 
     #[actix_web::test]
     async fn two_verifications_that_end_at_once_make_one_user() {
-        for setting in each().await {
+        for setting in Setting::each().await {
             let (one, other) = (setting.code().await, setting.code().await);
             let (one, other) = tokio::join!(setting.sign_in(one, None), setting.sign_in(other, None));
             let (one, other) = (one.unwrap(), other.unwrap());
@@ -244,33 +223,33 @@ mod tests {
 
     #[actix_web::test]
     async fn one_code_signs_in_once_even_if_it_comes_twice_at_once() {
-        for setting in each().await {
+        for setting in Setting::each().await {
             let one = setting.code().await;
             let other =
                 VerifyOtp { verification_id: one.verification_id.clone(), code: one.code.clone(), device: None };
             let (one, other) = tokio::join!(setting.sign_in(one, None), setting.sign_in(other, None));
             assert!(one.is_ok() != other.is_ok());
-            assert_eq!(one.and(other).err().map(|error| error.code()), Some(ErrorCode::AuthOtpExpired));
+            assert_eq!(code(one.and(other)), Some(ErrorCode::AuthOtpExpired));
             setting.scratch.drop().await;
         }
     }
 
     #[actix_web::test]
     async fn who_signed_out_is_out() {
-        for setting in each().await {
+        for setting in Setting::each().await {
             let signed_in = setting.sign_in(setting.code().await, None).await.unwrap();
             let (user, session) = (signed_in.user.id, signed_in.tokens.session_id);
             assert_eq!(setting.auth.sign_out(session, None).await.unwrap(), Some(user));
             assert_eq!(setting.auth.sign_out(session, None).await.unwrap(), None);
             let refreshed = setting.auth.refresh.spend(&signed_in.tokens.refresh_token.unwrap(), None).await;
-            assert_eq!(refreshed.err().map(|error| error.code()), Some(ErrorCode::AuthSessionRevoked));
+            assert_eq!(code(refreshed), Some(ErrorCode::AuthSessionRevoked));
             setting.scratch.drop().await;
         }
     }
 
     #[actix_web::test]
     async fn nobody_gets_into_an_account_that_has_just_ended() {
-        for setting in each().await {
+        for setting in Setting::each().await {
             let entered = setting.sign_in(setting.code().await, None).await.unwrap();
             let db = &setting.scratch.db;
             // The code was right, and the account's row was read, before it ended.
@@ -284,7 +263,7 @@ mod tests {
             let begun = transact(db, &*setting.auth.clock, async |transaction| {
                 setting.auth.begin(transaction, entering.clone()).await
             });
-            assert_eq!(begun.await.err().map(|error| error.code()), Some(ErrorCode::UserNotFound));
+            assert_eq!(code(begun.await), Some(ErrorCode::UserNotFound));
             assert_eq!(session::Entity::find().all(db.read()).await.unwrap().len(), 1);
             setting.scratch.drop().await;
         }

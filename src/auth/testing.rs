@@ -1,10 +1,12 @@
 //! What the tests of the slices stand on: a clock that they set, and scratch databases.
 //! Never part of the node.
 
+use crate::auth::Auth;
 use crate::auth::carriers::{Carriers, Mail, Mailer, Sms, SmsSender};
+use crate::config::Config;
 use actors::clock::{Clock, random_bytes};
-use actors::protocol::Outcome;
 use actors::protocol::command::OtpChannel;
+use actors::protocol::{ErrorCode, Outcome};
 use entities::{Db, Options, Timestamp};
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
@@ -98,6 +100,47 @@ impl Scratch {
         }
         drop(self.folder);
     }
+}
+
+/// Signing in, as the shipped settings have it, on a database of its own.
+pub struct Setting {
+    pub scratch: Scratch,
+    pub clock: Arc<FakeClock>,
+    pub pocket: Arc<Pocket>,
+    pub auth: Arc<Auth>,
+    pub config: Config,
+    /// There as long as it is kept.
+    _folder: TempDir,
+}
+
+impl Setting {
+    /// One on each database.
+    pub async fn each() -> Vec<Setting> {
+        Setting::each_with(|_| ()).await
+    }
+
+    /// The same with settings of the test's own.
+    pub async fn each_with(set: impl Fn(&mut Config)) -> Vec<Setting> {
+        let mut all = Vec::new();
+        for scratch in Scratch::each().await {
+            all.push(Setting::on(scratch, &set).await);
+        }
+        all
+    }
+
+    /// On this database.
+    pub async fn on(scratch: Scratch, set: impl Fn(&mut Config)) -> Setting {
+        let (clock, pocket, folder) = (FakeClock::new(), Arc::new(Pocket::default()), tempfile::tempdir().unwrap());
+        let mut config = Config { data: folder.path().to_owned(), ..Config::shipped().unwrap() };
+        set(&mut config);
+        let auth = Auth::open(&config, scratch.db.clone(), clock.clone(), pocket.carriers()).await.unwrap();
+        Setting { scratch, clock, pocket, auth: Arc::new(auth), config, _folder: folder }
+    }
+}
+
+/// Why somebody was refused.
+pub fn code<T>(outcome: Outcome<T>) -> Option<ErrorCode> {
+    outcome.err().map(|error| error.code())
 }
 
 /// Keeps what it was to send.

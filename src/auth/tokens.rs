@@ -175,7 +175,7 @@ fn seconds(at: Timestamp) -> i64 {
 mod tests {
     use super::*;
     use crate::auth::secrets::Secrets;
-    use crate::auth::testing::{FakeClock, Scratch};
+    use crate::auth::testing::{FakeClock, Scratch, code};
     use crate::config::Config;
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -197,10 +197,6 @@ mod tests {
     fn part(token: &str, index: usize) -> Value {
         let part = token.split('.').nth(index).unwrap();
         serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
-    }
-
-    fn code(outcome: Outcome<Identity>) -> Option<ErrorCode> {
-        outcome.err().map(|error| error.code())
     }
 
     #[actix_web::test]

@@ -3,9 +3,8 @@
 
 use super::*;
 use crate::auth::sign_in::{Entering, SECOND_FACTOR};
-use crate::auth::testing::{FakeClock, Pocket, Scratch};
+use crate::auth::testing::{self, FakeClock, Scratch};
 use crate::auth::{challenges, sessions::Origin};
-use crate::config::Config;
 use actors::clock::Clock;
 use entities::{audit_event, session};
 use futures_util::future::join_all;
@@ -19,7 +18,7 @@ const STEP: Duration = Duration::from_secs(30);
 struct Setting {
     scratch: Scratch,
     clock: Arc<FakeClock>,
-    auth: Auth,
+    auth: Arc<Auth>,
     user: user::Model,
     here: Place,
     app: Totp,
@@ -27,12 +26,7 @@ struct Setting {
 }
 
 async fn someone(scratch: Scratch) -> Setting {
-    let mut config = Config::shipped().unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    config.data = folder.path().to_owned();
-    let clock = FakeClock::new();
-    let auth =
-        Auth::open(&config, scratch.db.clone(), clock.clone(), Arc::new(Pocket::default()).carriers()).await.unwrap();
+    let testing::Setting { scratch, clock, auth, .. } = testing::Setting::on(scratch, |_| ()).await;
     let dyn_clock: &dyn Clock = &*clock;
     let user = user::Model { username: Some("ann".to_owned()), ..user::Model::new(dyn_clock.user_id(), clock.now()) };
     user::Entity::insert(user.clone().into_active_model()).exec_without_returning(scratch.db.write()).await.unwrap();
@@ -80,12 +74,23 @@ impl Setting {
     }
 
     async fn verifies(&self, code: &str) -> Option<ErrorCode> {
-        self.auth.verify_second_factor(self.shows(code)).await.err().map(|error| error.code())
+        self.verifies_at(self.here, code).await
     }
 
     async fn verifies_at_sign_in(&self, code: &str) -> Option<ErrorCode> {
-        let showing = Showing { place: Place::SignIn, ..self.shows(code) };
-        self.auth.verify_second_factor(showing).await.err().map(|error| error.code())
+        self.verifies_at(Place::SignIn, code).await
+    }
+
+    /// A code that was right is used up.
+    async fn verifies_at(&self, place: Place, code: &str) -> Option<ErrorCode> {
+        let verified = async {
+            let shown = self.auth.try_second_factor(Showing { place, ..self.shows(code) }).await?;
+            transact(&self.scratch.db, &*self.clock, async |transaction| {
+                self.auth.use_second_factor(transaction, &shown).await
+            })
+            .await
+        };
+        testing::code(verified.await)
     }
 
     async fn events(&self, kind: &str) -> u64 {
@@ -184,9 +189,7 @@ async fn a_secret_guards_nothing_until_its_app_has_shown_a_code() {
         let second = setting.sets_up().await;
         assert_ne!(first.secret, second.secret);
         assert_eq!(setting.verifies(&setting.code()).await, Some(ErrorCode::AuthSecondFactorMissing));
-        let enable = async |code: &str| {
-            setting.auth.enable_second_factor(setting.shows(code)).await.err().map(|error| error.code())
-        };
+        let enable = async |code: &str| testing::code(setting.auth.enable_second_factor(setting.shows(code)).await);
         if old != setting.code() {
             assert_eq!(enable(&old).await, Some(ErrorCode::AuthSecondFactorInvalid));
         }
@@ -194,16 +197,14 @@ async fn a_secret_guards_nothing_until_its_app_has_shown_a_code() {
         setting.clock.advance(SETUP_TTL);
         assert_eq!(enable(&setting.code()).await, Some(ErrorCode::AuthSecondFactorMissing));
         setting.sets_up().await;
-        let enable = async |code: &str| {
-            setting.auth.enable_second_factor(setting.shows(code)).await.err().map(|error| error.code())
-        };
+        let enable = async |code: &str| testing::code(setting.auth.enable_second_factor(setting.shows(code)).await);
         let code = setting.code();
         let (one, other) = tokio::join!(enable(&code), enable(&code));
         assert!(one.is_none() != other.is_none(), "{one:?} {other:?}");
         assert_eq!(backup_code::unused_of(setting.user.id).count(setting.scratch.db.read()).await.unwrap(), 10);
         assert_eq!(enable(&code).await, Some(ErrorCode::AuthSecondFactorEnabled));
         let again = setting.auth.set_up_second_factor(&setting.user).await;
-        assert_eq!(again.err().map(|error| error.code()), Some(ErrorCode::AuthSecondFactorEnabled));
+        assert_eq!(testing::code(again), Some(ErrorCode::AuthSecondFactorEnabled));
         assert_eq!(setting.events("second_factor_enabled").await, 1);
 
         let row = second_factor::of_user(setting.user.id).one(setting.scratch.db.read()).await.unwrap().unwrap();

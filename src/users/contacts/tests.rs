@@ -1,8 +1,7 @@
 //! Address books of many at once: long lists, and numbers that very many know.
 
 use super::*;
-use crate::auth::testing::{FakeClock, Pocket, Scratch};
-use crate::config::Config;
+use crate::auth::testing::{self, FakeClock, Scratch};
 use crate::users::testing::a_user;
 use actors::protocol::command::{KnownNumber, SyncMode};
 use entities::{Timestamp, contact_number};
@@ -17,13 +16,8 @@ struct Setting {
 
 async fn each() -> Vec<Setting> {
     let mut all = Vec::new();
-    for scratch in Scratch::each().await {
-        let mut config = Config::shipped().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        config.data = folder.path().to_owned();
-        let (clock, carriers) = (FakeClock::new(), Arc::new(Pocket::default()).carriers());
-        let auth = Auth::open(&config, scratch.db.clone(), clock.clone(), carriers).await.unwrap();
-        let contacts = Contacts::new(scratch.db.clone(), clock.clone(), Arc::new(auth), &config.contacts);
+    for testing::Setting { scratch, clock, auth, config, .. } in testing::Setting::each().await {
+        let contacts = Contacts::new(scratch.db.clone(), clock.clone(), auth, &config.contacts);
         all.push(Setting { scratch, clock, contacts });
     }
     all
