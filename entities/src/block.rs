@@ -4,8 +4,8 @@
 
 use crate::UserId;
 use crate::time::UnixTimestamp;
+use sea_orm::ExprTrait;
 use sea_orm::entity::prelude::*;
-use sea_orm::{ExprTrait, QueryOrder};
 /// One block. It stays as a tombstone when it was lifted.
 #[sea_orm::model]
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
@@ -42,14 +42,4 @@ pub fn between(user: UserId, others: &[UserId]) -> Select<Entity> {
     let by_user = COLUMN.owner_id.eq(user).and(COLUMN.user_id.is_in(others.to_vec()));
     let of_user = COLUMN.user_id.eq(user).and(COLUMN.owner_id.is_in(others.to_vec()));
     Entity::find().filter(by_user.or(of_user)).filter(COLUMN.removed.eq(false))
-}
-
-/// What of an owner's changed within `after < user_rev <= up_to`, in that order.
-pub fn changed_of(owner: UserId, after: i64, up_to: i64) -> Select<Entity> {
-    Entity::find()
-        .filter(COLUMN.owner_id.eq(owner))
-        .filter(COLUMN.user_rev.gt(after))
-        .filter(COLUMN.user_rev.lte(up_to))
-        .order_by_asc(COLUMN.user_rev)
-        .order_by_asc(COLUMN.user_id)
 }

@@ -35,8 +35,3 @@ impl ActiveModelBehavior for ActiveModel {}
 pub fn by_hash(hash: &[u8], purpose: &str) -> Select<Entity> {
     Entity::find().filter(COLUMN.id_hash.eq(hash.to_vec())).filter(COLUMN.purpose.eq(purpose))
 }
-
-/// Those of a user for one purpose.
-pub fn of_user(user: UserId, purpose: &str) -> Select<Entity> {
-    Entity::find().filter(COLUMN.user_id.eq(user)).filter(COLUMN.purpose.eq(purpose))
-}

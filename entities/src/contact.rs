@@ -4,7 +4,6 @@
 
 use crate::UserId;
 use crate::time::UnixTimestamp;
-use sea_orm::QueryOrder;
 use sea_orm::entity::prelude::*;
 /// One entry. It stays as a tombstone when it was removed.
 #[sea_orm::model]
@@ -62,13 +61,4 @@ pub fn listing(owners: impl IntoIterator<Item = UserId>, user: UserId) -> Select
         .filter(COLUMN.owner_id.is_in(owners))
         .filter(COLUMN.removed.eq(false))
         .filter(COLUMN.suggested.eq(false))
-}
-
-/// What of an owner's changed within `after < user_rev <= up_to`, in that order.
-pub fn changed_of(owner: UserId, after: i64, up_to: i64) -> Select<Entity> {
-    of_owner(owner)
-        .filter(COLUMN.user_rev.gt(after))
-        .filter(COLUMN.user_rev.lte(up_to))
-        .order_by_asc(COLUMN.user_rev)
-        .order_by_asc(COLUMN.user_id)
 }

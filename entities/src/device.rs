@@ -48,8 +48,3 @@ pub fn of(user: UserId, id: &str) -> Select<Entity> {
 pub fn of_user(user: UserId) -> Select<Entity> {
     Entity::find().filter(COLUMN.user_id.eq(user)).order_by_asc(COLUMN.created_at).order_by_asc(COLUMN.id)
 }
-
-/// The device that has this token.
-pub fn by_token_hash(hash: &[u8]) -> Select<Entity> {
-    Entity::find().filter(COLUMN.push_token_hash.eq(hash.to_vec()))
-}

@@ -94,11 +94,6 @@ pub fn after(conversation: ConversationId, seq: i64) -> Select<Entity> {
     in_conversation(conversation).filter(COLUMN.seq.gt(seq)).order_by_asc(COLUMN.seq)
 }
 
-/// The messages of a conversation with `seq` below this, the newest first.
-pub fn before(conversation: ConversationId, seq: i64) -> Select<Entity> {
-    in_conversation(conversation).filter(COLUMN.seq.lt(seq)).order_by_desc(COLUMN.seq)
-}
-
 /// The messages of a conversation that were changed after their insertion, within `after < rev <= up_to`, in that order.
 ///
 /// New ones are not among them: their `rev` rises with `seq`, so `after` finds them without an index on `rev`.
@@ -111,17 +106,7 @@ pub fn changed_in(conversation: ConversationId, after: i64, up_to: i64) -> Selec
         .order_by_asc(COLUMN.rev)
 }
 
-/// The message of this identifier, if it is in this conversation.
-pub fn of(conversation: ConversationId, message: MessageId) -> Select<Entity> {
-    in_conversation(conversation).filter(COLUMN.id.eq(message))
-}
-
 /// The message of this identifier, in whichever conversation. Check that the caller is in it.
 pub fn by_id(message: MessageId) -> Select<Entity> {
     Entity::find().filter(COLUMN.id.eq(message))
-}
-
-/// What a sender's client sent to a conversation under this name.
-pub fn by_client_id(conversation: ConversationId, sender: UserId, client_id: &str) -> Select<Entity> {
-    in_conversation(conversation).filter(COLUMN.sender_id.eq(sender)).filter(COLUMN.client_id.eq(client_id))
 }

@@ -2,9 +2,8 @@
 //!
 //! Never here: a code itself.
 
+use crate::UserId;
 use crate::time::UnixTimestamp;
-use crate::{Timestamp, UserId};
-use sea_orm::QueryOrder;
 use sea_orm::entity::prelude::*;
 
 /// One code that was sent.
@@ -48,9 +47,4 @@ impl ActiveModelBehavior for ActiveModel {}
 /// The verification of this identifier.
 pub fn by_id(id: &[u8]) -> Select<Entity> {
     Entity::find().filter(COLUMN.id.eq(id.to_vec()))
-}
-
-/// What was sent to a number since `since`, the newest first.
-pub fn of_phone_since(phone: &str, since: Timestamp) -> Select<Entity> {
-    Entity::find().filter(COLUMN.phone.eq(phone)).filter(COLUMN.created_at.gte(since)).order_by_desc(COLUMN.created_at)
 }

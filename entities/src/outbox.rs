@@ -2,9 +2,8 @@
 //!
 //! Never here: what happened. The rows within the span of `rev` say it.
 
+use crate::ConversationId;
 use crate::time::UnixTimestamp;
-use crate::{ConversationId, Timestamp};
-use sea_orm::QueryOrder;
 use sea_orm::entity::prelude::*;
 
 /// One batch's changes of one conversation.
@@ -28,13 +27,3 @@ pub struct Model {
 }
 
 impl ActiveModelBehavior for ActiveModel {}
-
-/// What is still to be told, the oldest first.
-pub fn oldest_first() -> Select<Entity> {
-    Entity::find().order_by_asc(COLUMN.id)
-}
-
-/// What was committed before this moment.
-pub fn older_than(moment: Timestamp) -> Select<Entity> {
-    Entity::find().filter(COLUMN.created_at.lt(moment))
-}

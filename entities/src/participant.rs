@@ -117,17 +117,3 @@ pub fn moved_in(conversation: ConversationId, after: i64) -> Select<Entity> {
 pub fn of_user(user: UserId) -> Select<Entity> {
     Entity::find().filter(COLUMN.user_id.eq(user))
 }
-
-/// The rows of the conversations that a user is in now.
-pub fn current_of_user(user: UserId) -> Select<Entity> {
-    of_user(user).filter(COLUMN.until_rev.is_null())
-}
-
-/// The rows of a user whose own view changed within `after < user_rev <= up_to`, in that order.
-pub fn changed_of_user(user: UserId, after: i64, up_to: i64) -> Select<Entity> {
-    of_user(user)
-        .filter(COLUMN.user_rev.gt(after))
-        .filter(COLUMN.user_rev.lte(up_to))
-        .order_by_asc(COLUMN.user_rev)
-        .order_by_asc(COLUMN.conversation_id)
-}

@@ -35,8 +35,3 @@ pub fn on(messages: impl IntoIterator<Item = MessageId>) -> Select<Entity> {
         .order_by_asc(COLUMN.created_at)
         .order_by_asc(COLUMN.user_id)
 }
-
-/// The reactions of one user to one message.
-pub fn of_user_on(user: UserId, message: MessageId) -> Select<Entity> {
-    Entity::find().filter(COLUMN.message_id.eq(message)).filter(COLUMN.user_id.eq(user))
-}

@@ -27,8 +27,3 @@ impl ActiveModelBehavior for ActiveModel {}
 pub fn of_user(user: UserId) -> Select<Entity> {
     Entity::find().filter(COLUMN.user_id.eq(user))
 }
-
-/// Everybody who has this role.
-pub fn holders_of(role: &str) -> Select<Entity> {
-    Entity::find().filter(COLUMN.role.eq(role))
-}

@@ -146,15 +146,6 @@ impl Auth {
         Ok(())
     }
 
-    /// Both at once, for what needs no transaction with it: a code that was right is used up.
-    ///
-    /// # Errors
-    /// Those of both.
-    pub async fn verify_second_factor(&self, showing: Showing<'_>) -> Outcome<()> {
-        let shown = self.try_second_factor(showing).await?;
-        transact(&self.db, &*self.clock, async |transaction| self.use_second_factor(transaction, &shown).await).await
-    }
-
     /// Makes a secret and keeps it until its first code comes; an earlier one that guards nothing yet is forgotten.
     async fn set_up_second_factor(&self, user: &user::Model) -> Outcome<view::SecondFactorSetup> {
         let secret: [u8; totp::SECRET_BYTES] = self.clock.random();
