@@ -1,14 +1,13 @@
 //! One-time codes beyond signing in by phone: by e-mail, for another address or number, and what they may cost.
 
 use crate::support::answer::Answer;
-use crate::support::speech::Request;
 use crate::support::*;
 
 const MINUTE: Duration = secs(60);
 const EMAIL: &str = "ann@example.org";
 
 async fn asks(node: &Node, data: Value) -> Answer {
-    node.asks(None, Request::of("auth.sendOtp", data)).await
+    node.says("auth.sendOtp", data).await
 }
 
 fn verification(answer: &Value) -> String {
@@ -16,20 +15,15 @@ fn verification(answer: &Value) -> String {
 }
 
 /// The code of a verification, which may go out after the answer.
-async fn code_of(node: &Node, verification: &str) -> String {
-    until("a code to go out", async || node.letters.code(verification).is_some()).await;
-    node.letters.code(verification).unwrap()
-}
-
 async fn tries(node: &Node, verification: &str, code: &str) -> Answer {
-    node.asks(None, Request::of("auth.verifyOtp", json!({ "verificationId": verification, "code": code }))).await
+    node.says("auth.verifyOtp", json!({ "verificationId": verification, "code": code })).await
 }
 
 /// Gives somebody an e-mail address.
 async fn takes_email(person: &impl Speaks, node: &Node, email: &str) -> Answer {
     let sent = person.calls("auth.changeEmail", json!({ "email": email })).await.ok();
     let id = verification(&sent);
-    let code = code_of(node, &id).await;
+    let code = node.code_of(&id).await;
     person.calls("auth.verifyEmail", json!({ "verificationId": id, "code": code })).await
 }
 
@@ -38,7 +32,7 @@ async fn asks_for_phone(person: &Person, phone: &str) -> (String, String) {
     let data = json!({ "phoneNumber": phone, "purpose": "changePhone" });
     let sent = person.calls("auth.sendOtp", data).await.ok();
     let id = verification(&sent);
-    let code = code_of(&person.node, &id).await;
+    let code = person.node.code_of(&id).await;
     (id, code)
 }
 
@@ -50,7 +44,7 @@ stories! {
 
         let mut known = asks(&node, json!({ "email": "ann@EXAMPLE.org" })).await.ok_with(200);
         let id = verification(&known);
-        let code = code_of(&node, &id).await;
+        let code = node.code_of(&id).await;
         let signed_in = tries(&node, &id, &code).await.ok_with(200);
         assert_eq!((&signed_in["isNewUser"], &signed_in["user"]["id"]), (&json!(false), &json!(ann.id)));
         assert_eq!(signed_in["user"]["email"], "Ann@example.org");
@@ -97,7 +91,7 @@ stories! {
         // What another has is told only to whoever has the code; and only the asker's account takes it.
         let sent = bob.calls("auth.changeEmail", json!({ "email": "ANN@new.example" })).await.ok();
         let id = verification(&sent);
-        let code = code_of(&node, &id).await;
+        let code = node.code_of(&id).await;
         let right = json!({ "verificationId": id, "code": code });
         ann.calls("auth.verifyEmail", right.clone()).await.is_refused(ErrorCode::AuthOtpExpired);
         bob.calls("auth.verifyEmail", right).await.is_refused(ErrorCode::AuthEmailTaken);
@@ -114,7 +108,7 @@ stories! {
         for person in [&ann, &bob] {
             let sent = person.calls("auth.changeEmail", json!({ "email": EMAIL })).await.ok();
             let id = verification(&sent);
-            given.push(json!({ "verificationId": id, "code": code_of(&node, &id).await }));
+            given.push(json!({ "verificationId": id, "code": node.code_of(&id).await }));
         }
         let (one, other) = tokio::join!(
             ann.calls("auth.verifyEmail", given[0].clone()),

@@ -2,14 +2,8 @@
 //! Never the rules of a command: those have stories of their own.
 
 use crate::support::browser::{BACK, exchanges, linking};
-use crate::support::speech::{Door, Request, id_of};
+use crate::support::speech::{Door, id_of};
 use crate::support::*;
-use totp_rs::{Builder, Secret};
-
-const PASSWORD: &str = "four lamps over Trondheim";
-const BETTER: &str = "seven kettles under Bergen";
-/// Authenticators go from code to code in this.
-const STEP: Duration = secs(30);
 
 /// Ann, who does everything, at one door; and those whom she does it with.
 struct Life<'a> {
@@ -21,15 +15,10 @@ struct Life<'a> {
     cid: Person,
 }
 
-async fn says(node: &Node, command: &str, data: Value) -> Value {
-    node.asks(None, Request::of(command, data)).await.ok()
-}
-
 /// The verification that was answered, with its code.
 async fn code(node: &Node, sent: Value) -> Value {
     let verification = sent["verificationId"].as_str().unwrap();
-    until("a code to go out", async || node.letters.code(verification).is_some()).await;
-    json!({ "verificationId": verification, "code": node.letters.code(verification).unwrap() })
+    json!({ "verificationId": verification, "code": node.code_of(verification).await })
 }
 
 fn with(mut data: Value, more: Value) -> Value {
@@ -42,8 +31,8 @@ impl<'a> Life<'a> {
         let stage = &node.stage;
         let phone = stage.phone_number();
         let asked = json!({ "phoneNumber": phone, "purpose": "register" });
-        let shown = code(node, says(node, "auth.sendOtp", asked).await).await;
-        let made = says(node, "auth.register", with(shown, json!({ "password": PASSWORD }))).await;
+        let shown = code(node, node.says("auth.sendOtp", asked).await.ok()).await;
+        let made = node.says("auth.register", with(shown, json!({ "password": GOOD }))).await.ok();
         let ann = Person::of(node, "ann", &phone, &made);
         let granted = process::runs(stage, &["admin", "grant", &ann.id.to_string(), "operator"], &[]).await;
         assert!(granted.status.success(), "{}", granted.log);
@@ -154,7 +143,7 @@ impl<'a> Life<'a> {
     async fn changes_how_she_signs_in(&self) {
         let sent = self.does_at_rest("auth.sendOtp", json!({ "purpose": "reauthenticate" })).await;
         code(&self.node, sent).await;
-        self.does("auth.reauthenticate", json!({ "password": PASSWORD })).await;
+        self.does("auth.reauthenticate", json!({ "password": GOOD })).await;
         self.does("auth.changePassword", json!({ "newPassword": BETTER })).await;
         let sent = self.does("auth.changeEmail", json!({ "email": format!("{}@example.org", self.ann.id) })).await;
         self.does("auth.verifyEmail", code(&self.node, sent).await).await;
@@ -179,17 +168,13 @@ impl<'a> Life<'a> {
 
     async fn guards_herself(&self, number: &str) {
         let setup = self.does("auth.setup2fa", json!({})).await;
-        let secret = Secret::try_from_base32(setup["secret"].as_str().unwrap()).unwrap();
-        let app = Builder::new().with_secret(secret).build().unwrap();
-        let shown = |steps: i64| {
-            let now = actors::clock::Clock::now(&*self.node.clock).millis() / 1000;
-            json!({ "code": app.generate(u64::try_from(now + 30 * steps).unwrap()).to_string() })
-        };
+        let app = Authenticator::of(&setup);
+        let shown = |steps: i64| json!({ "code": app.shows(&self.node, steps) });
         self.does("auth.enable2fa", shown(0)).await;
         let codes = self.does("auth.regenerateBackupCodes", shown(1)).await["backupCodes"].clone();
-        let signed_in = says(&self.node, "auth.login", json!({ "identifier": number, "password": BETTER })).await;
+        let signed_in = self.node.says("auth.login", json!({ "identifier": number, "password": BETTER })).await.ok();
         let answer = json!({ "challengeToken": signed_in["challengeToken"], "code": codes[0] });
-        let other = says(&self.node, "auth.verify2fa", answer).await;
+        let other = self.node.says("auth.verify2fa", answer).await.ok();
         self.does("auth.listSessions", json!({})).await;
         self.does("auth.validate", json!({ "accessToken": other["accessToken"] })).await;
         self.does("auth.revokeSession", json!({ "sessionId": other["sessionId"] })).await;
@@ -212,18 +197,18 @@ impl<'a> Life<'a> {
 /// What is done by whoever has not signed in yet.
 async fn comes_in_by_each_way(node: &Node, issuer: &Issuer) {
     let [dan] = node.people(["dan"]).await;
-    let sent = says(node, "auth.forgotPassword", json!({ "identifier": dan.phone })).await;
-    let reset = with(code(node, sent).await, json!({ "newPassword": PASSWORD }));
-    says(node, "auth.resetPassword", reset).await;
+    let sent = node.says("auth.forgotPassword", json!({ "identifier": dan.phone })).await.ok();
+    let reset = with(code(node, sent).await, json!({ "newPassword": GOOD }));
+    node.says("auth.resetPassword", reset).await.ok();
     Person::signs_in(node, &dan.phone).await.ok();
-    let signed_in = says(node, "auth.login", json!({ "identifier": dan.phone, "password": PASSWORD })).await;
-    let refreshed = says(node, "auth.refreshToken", json!({ "refreshToken": signed_in["refreshToken"] })).await;
-    says(node, "auth.logout", json!({ "refreshToken": refreshed["refreshToken"] })).await;
+    let signed_in = node.says("auth.login", json!({ "identifier": dan.phone, "password": GOOD })).await.ok();
+    let refreshed = node.says("auth.refreshToken", json!({ "refreshToken": signed_in["refreshToken"] })).await.ok();
+    node.says("auth.logout", json!({ "refreshToken": refreshed["refreshToken"] })).await.ok();
     let browser = Browser::sets_out(node, "issuer", "").await;
     let back = browser.signs_in_at(issuer, json!({ "sub": "eve" })).await;
     exchanges(node, &back["code"]).await.ok();
     let token = issuer.signs(&issuer.claims(node, json!({ "sub": "fay" })));
-    says(node, "auth.oauthMobile", json!({ "provider": "issuer", "idToken": token, "nonce": "n" })).await;
+    node.says("auth.oauthMobile", json!({ "provider": "issuer", "idToken": token, "nonce": "n" })).await.ok();
 }
 
 /// What the meters count of each command at each of its doors.

@@ -1,36 +1,27 @@
 //! Passwords: registering with one, signing in, changing it, and what becomes of one that was forgotten.
 
 use crate::support::answer::Answer;
-use crate::support::speech::Request;
 use crate::support::*;
 use actix_web::http::Method;
 
 const MINUTE: Duration = secs(60);
 const NUMBER: &str = "+4915112345678";
-const GOOD: &str = "four lamps over Trondheim";
-const BETTER: &str = "seven kettles under Bergen";
-
-async fn says(node: &Node, command: &str, data: Value) -> Answer {
-    node.asks(None, Request::of(command, data)).await
-}
 
 /// A verification for a purpose, and its code.
 async fn sent(node: &Node, number: &str, purpose: &str) -> (String, String) {
     let data = json!({ "phoneNumber": number, "purpose": purpose });
-    code_of(node, says(node, "auth.sendOtp", data).await).await
+    sent_with(node, node.says("auth.sendOtp", data).await).await
 }
 
 /// The same for somebody who has signed in, to show again who they are: it goes to what their account has.
 async fn sent_to(person: &Person) -> (String, String) {
     let data = json!({ "purpose": "reauthenticate" });
-    code_of(&person.node, person.calls("auth.sendOtp", data).await).await
+    sent_with(&person.node, person.calls("auth.sendOtp", data).await).await
 }
 
-async fn code_of(node: &Node, sent: Answer) -> (String, String) {
+async fn sent_with(node: &Node, sent: Answer) -> (String, String) {
     let verification = sent.ok_with(200)["verificationId"].as_str().unwrap().to_owned();
-    // Where nobody may be told by time whether there is an account, the code leaves after the answer.
-    until("the code to leave", async || node.letters.code(&verification).is_some()).await;
-    let code = node.letters.code(&verification).unwrap();
+    let code = node.code_of(&verification).await;
     (verification, code)
 }
 
@@ -42,7 +33,7 @@ async fn registers(node: &Node, number: &str, more: Value) -> Answer {
 async fn registers_with(node: &Node, verification: &str, code: &str, more: Value) -> Answer {
     let mut data = json!({ "verificationId": verification, "code": code, "password": GOOD });
     data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    says(node, "auth.register", data).await
+    node.says("auth.register", data).await
 }
 
 /// Ann, who has a password and a username.
@@ -52,7 +43,7 @@ async fn ann(node: &Node) -> Person {
 }
 
 async fn logs_in(node: &Node, identifier: &str, password: &str) -> Answer {
-    says(node, "auth.login", json!({ "identifier": identifier, "password": password })).await
+    node.says("auth.login", json!({ "identifier": identifier, "password": password })).await
 }
 
 /// Ann on another device.
@@ -77,7 +68,7 @@ stories! {
         // A code still signs in, by either command.
         Person::signs_in(&node, NUMBER).await.ok();
         let (verification, code) = sent(&node, NUMBER, "signIn").await;
-        let by_code = says(&node, "auth.login", json!({ "verificationId": verification, "code": code })).await.ok();
+        let by_code = node.says("auth.login", json!({ "verificationId": verification, "code": code })).await.ok();
         assert_eq!(by_code["user"]["id"], user["id"]);
     }
 
@@ -107,7 +98,7 @@ stories! {
             logs_in(&node, identifier, GOOD).await.is_refused_for(ErrorCode::RequestInvalid, "identifier");
         }
         logs_in(&node, "ann_b", &"a".repeat(129)).await.is_refused_for(ErrorCode::RequestInvalid, "password");
-        let half = says(&node, "auth.login", json!({ "identifier": "ann_b" })).await;
+        let half = node.says("auth.login", json!({ "identifier": "ann_b" })).await;
         half.is_refused_for(ErrorCode::RequestInvalid, "password");
         ann.opens_list().await.ok();
     }
@@ -145,7 +136,7 @@ stories! {
         registers_with(&node, &sign_in, &code, json!({})).await.is_refused(ErrorCode::AuthOtpExpired);
         let (register, code) = sent(&node, "+4915187654321", "register").await;
         let data = json!({ "verificationId": register, "code": code });
-        says(&node, "auth.verifyOtp", data).await.is_refused(ErrorCode::AuthOtpExpired);
+        node.says("auth.verifyOtp", data).await.is_refused(ErrorCode::AuthOtpExpired);
         registers_with(&node, &register, &code, json!({ "username": "ann_b" }))
             .await
             .is_refused(ErrorCode::UserUsernameTaken);
@@ -255,11 +246,11 @@ stories! {
         let ann = ann(&node).await;
         let laptop = another(&node).await;
         let (anns, laptops) = (ann.connects().await, laptop.connects().await);
-        let asks = async |identifier: &str| says(&node, "auth.forgotPassword", json!({ "identifier": identifier })).await;
-        let (verification, code) = code_of(&node, asks(NUMBER).await).await;
+        let asks = async |identifier: &str| node.says("auth.forgotPassword", json!({ "identifier": identifier })).await;
+        let (verification, code) = sent_with(&node, asks(NUMBER).await).await;
         let sets = async |code: &str, password: &str| {
             let data = json!({ "verificationId": verification, "code": code, "newPassword": password });
-            says(&node, "auth.resetPassword", data).await
+            node.says("auth.resetPassword", data).await
         };
         let wrong = if code == "000000" { "000001" } else { "000000" };
         sets(wrong, BETTER).await.is_refused(ErrorCode::AuthOtpInvalid);
@@ -280,7 +271,7 @@ stories! {
     async fn whose_password_was_forgotten_is_not_told(stage: Stage) {
         let node = Node::start(&stage).await;
         let ann = ann(&node).await;
-        let asks = async |identifier: &str| says(&node, "auth.forgotPassword", json!({ "identifier": identifier })).await;
+        let asks = async |identifier: &str| node.says("auth.forgotPassword", json!({ "identifier": identifier })).await;
         let before = node.letters.count();
         let mut known = asks(&ann.phone).await.ok_with(200);
         let mut unknown = asks("+4915187654321").await.ok_with(200);
@@ -291,7 +282,7 @@ stories! {
         }
         assert_eq!(known, unknown);
         let data = json!({ "verificationId": theirs, "code": "123456", "newPassword": BETTER });
-        says(&node, "auth.resetPassword", data).await.is_refused(ErrorCode::AuthOtpInvalid);
+        node.says("auth.resetPassword", data).await.is_refused(ErrorCode::AuthOtpInvalid);
         until("the one code to leave", async || node.letters.count() > before).await;
         assert_eq!(node.letters.count(), before + 1);
         // Both are asked for as often as anybody may.

@@ -2,7 +2,7 @@
 
 use crate::support::answer::Answer;
 use crate::support::process::{Process, runs};
-use crate::support::speech::{Request, fresh_key, id_of};
+use crate::support::speech::{fresh_key, id_of};
 use crate::support::*;
 use actix_web::rt;
 use std::collections::BTreeMap;
@@ -136,7 +136,7 @@ stories! {
         bob.refreshes().await;
         bob.spends(&tokens[3]).await.is_refused(ErrorCode::AuthRefreshReused);
         let number = "+4915112345678";
-        process.node.asks(None, Request::of("auth.sendOtp", json!({ "phoneNumber": number }))).await.ok();
+        process.node.says("auth.sendOtp", json!({ "phoneNumber": number })).await.ok();
         let log = process.stops_and_tells().await;
         assert!(log.contains("a refresh token was reused"), "{log}");
         // The development's own sender is there to print codes, and it alone.

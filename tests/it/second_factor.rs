@@ -4,15 +4,13 @@ use crate::support::answer::Answer;
 use crate::support::speech::Request;
 use crate::support::*;
 use futures_util::future::join_all;
-use totp_rs::{Builder, Secret, Totp};
 
 const MINUTE: Duration = secs(60);
-const STEP: Duration = secs(30);
 
 /// Somebody with an authenticator app and ten backup codes.
 struct Guarded {
     person: Person,
-    app: Totp,
+    app: Authenticator,
     codes: Vec<String>,
 }
 
@@ -20,7 +18,7 @@ impl Guarded {
     async fn arrives(node: &Node) -> Guarded {
         let [person] = node.people(["ann"]).await;
         let app = sets_up(&person).await;
-        let enabled = person.calls("auth.enable2fa", json!({ "code": shown(&app, node, 0) })).await.ok_with(200);
+        let enabled = person.calls("auth.enable2fa", json!({ "code": app.shows(node, 0) })).await.ok_with(200);
         let codes = enabled["backupCodes"].as_array().unwrap().iter().map(|code| code.as_str().unwrap().to_owned());
         let codes = codes.collect();
         node.clock.advance(STEP);
@@ -29,7 +27,7 @@ impl Guarded {
 
     /// What the app shows so many steps from now.
     fn shows(&self, steps: i64) -> String {
-        shown(&self.app, &self.person.node, steps)
+        self.app.shows(&self.person.node, steps)
     }
 
     /// A code that counts at none of the steps around now.
@@ -60,21 +58,15 @@ impl Guarded {
 }
 
 async fn ends(node: &Node, challenge: &str, code: &str) -> Answer {
-    node.asks(None, Request::of("auth.verify2fa", json!({ "challengeToken": challenge, "code": code }))).await
+    node.says("auth.verify2fa", json!({ "challengeToken": challenge, "code": code })).await
 }
 
-async fn sets_up(person: &Person) -> Totp {
+async fn sets_up(person: &Person) -> Authenticator {
     let setup = person.calls("auth.setup2fa", json!({})).await.ok_with(200);
-    let secret = Secret::try_from_base32(setup["secret"].as_str().unwrap()).unwrap();
     assert!(setup["otpauthUri"].as_str().unwrap().starts_with("otpauth://totp/QuckChat:"), "{setup}");
     assert!(setup["qrPng"].as_str().unwrap().starts_with("data:image/png;base64,"));
     assert_eq!(setup["expiresInSecs"], 900);
-    Builder::new().with_secret(secret).build().unwrap()
-}
-
-fn shown(app: &Totp, node: &Node, steps: i64) -> String {
-    let now = actors::clock::Clock::now(&*node.clock).millis() / 1000;
-    app.generate(u64::try_from(now + 30 * steps).unwrap()).to_string()
+    Authenticator::of(&setup)
 }
 
 stories! {
@@ -90,7 +82,7 @@ stories! {
         let as_token = node.asks(Some(&challenge), Request::of("users.getProfile", json!({ "userId": "me" }))).await;
         as_token.is_refused(ErrorCode::AuthUnauthenticated);
         let as_otp = json!({ "verificationId": challenge, "code": ann.shows(0) });
-        node.asks(None, Request::of("auth.verifyOtp", as_otp)).await.error();
+        node.says("auth.verifyOtp", as_otp).await.error();
 
         ann.ends(&challenge, &ann.wrong()).await.is_refused(ErrorCode::AuthSecondFactorInvalid);
         let signed_in = ann.ends(&challenge, &ann.shows(0)).await.ok_with(200);
@@ -143,8 +135,8 @@ stories! {
         .await;
         let [person] = node.people(["ann"]).await;
         let app = sets_up(&person).await;
-        let now = || actors::clock::Clock::now(&actors::clock::SystemClock::default()).millis() / 1000;
-        let code = |steps: i64| app.generate(u64::try_from(now() + 30 * steps).unwrap()).to_string();
+        let now = || actors::clock::Clock::now(&actors::clock::SystemClock::default());
+        let code = |steps: i64| app.shows_at(now(), steps);
         let enabled = person.calls("auth.enable2fa", json!({ "code": code(0) })).await.ok();
         for code in [code(1), enabled["backupCodes"][0].as_str().unwrap().to_owned()] {
             let mut challenges = Vec::new();
@@ -178,17 +170,17 @@ stories! {
         for wrong in ["hello", "12345", "00000-00000"] {
             enable(wrong).await.is_refused_for(ErrorCode::RequestInvalid, "code");
         }
-        if shown(&first, &node, 0) != shown(&second, &node, 0) {
-            enable(&shown(&first, &node, 0)).await.is_refused(ErrorCode::AuthSecondFactorInvalid);
+        if first.shows(&node, 0) != second.shows(&node, 0) {
+            enable(&first.shows(&node, 0)).await.is_refused(ErrorCode::AuthSecondFactorInvalid);
         }
         // It guards nothing yet.
         assert!(Person::signs_in(&node, &ann.phone).await.ok()["accessToken"].is_string());
-        enable(&shown(&second, &node, 0)).await.ok();
-        enable(&shown(&second, &node, 1)).await.is_refused(ErrorCode::AuthSecondFactorEnabled);
+        enable(&second.shows(&node, 0)).await.ok();
+        enable(&second.shows(&node, 1)).await.is_refused(ErrorCode::AuthSecondFactorEnabled);
         ann.calls("auth.setup2fa", json!({})).await.is_refused(ErrorCode::AuthSecondFactorEnabled);
 
         node.clock.advance(5 * MINUTE);
-        let code = shown(&second, &node, 0);
+        let code = second.shows(&node, 0);
         for command in ["auth.setup2fa", "auth.enable2fa", "auth.disable2fa", "auth.regenerateBackupCodes"] {
             let refused = ann.calls(command, json!({ "code": code })).await;
             refused.is_refused(ErrorCode::AuthReauthenticationRequired);

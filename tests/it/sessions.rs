@@ -1,6 +1,5 @@
 //! Where somebody is signed in, how they end that from elsewhere, and what they and the operator see of it.
 
-use crate::support::speech::Request;
 use crate::support::*;
 use actix_web::http::Method;
 use actors::clock::Clock;
@@ -45,7 +44,7 @@ stories! {
         node.clock.advance(MINUTE);
         let laptop = ann.on_another_device().await;
         // A third one says what it is, at length.
-        let sent = node.asks(None, Request::of("auth.sendOtp", json!({ "phoneNumber": ann.phone }))).await.ok();
+        let sent = node.says("auth.sendOtp", json!({ "phoneNumber": ann.phone })).await.ok();
         let code = node.letters.code(sent["verificationId"].as_str().unwrap()).unwrap();
         let device = json!({ "id": "d1", "name": "Ann's browser", "platform": "web" });
         let body = json!({ "verificationId": sent["verificationId"], "code": code, "device": device });

@@ -8,11 +8,11 @@ const MINUTE: Duration = secs(60);
 const NUMBER: &str = "+49 151 12345678";
 
 async fn asks_for_code(node: &Node, number: &str) -> Answer {
-    node.asks(None, Request::of("auth.sendOtp", json!({ "phoneNumber": number }))).await
+    node.says("auth.sendOtp", json!({ "phoneNumber": number })).await
 }
 
 async fn tries(node: &Node, verification: &str, code: &str) -> Answer {
-    node.asks(None, Request::of("auth.verifyOtp", json!({ "verificationId": verification, "code": code }))).await
+    node.says("auth.verifyOtp", json!({ "verificationId": verification, "code": code })).await
 }
 
 /// A verification and its code.
@@ -117,7 +117,7 @@ stories! {
             tries(&node, unknown, "123456").await.is_refused(ErrorCode::AuthOtpExpired);
         }
         let purpose = json!({ "phoneNumber": NUMBER, "purpose": "elections" });
-        let answer = node.asks(None, Request::of("auth.sendOtp", purpose)).await;
+        let answer = node.says("auth.sendOtp", purpose).await;
         answer.is_refused_for(ErrorCode::RequestInvalid, "purpose");
     }
 

@@ -178,7 +178,7 @@ stories! {
         ann.spends(&ann.refresh_token()).await.is_refused(ErrorCode::AuthSessionRevoked);
         // Twice is once.
         ann.signs_out().await.ok_with(204);
-        let nobodys = node.asks(None, Request::of("auth.logout", json!({ "refreshToken": "x" }))).await;
+        let nobodys = node.says("auth.logout", json!({ "refreshToken": "x" })).await;
         nobodys.is_refused(ErrorCode::AuthRefreshInvalid);
     }
 
@@ -214,7 +214,7 @@ stories! {
     async fn without_a_token_nothing_is_served(stage: Stage) {
         let node = Node::start(&stage).await;
         for command in ["users.search", "conversations.getByUser", "users.changes", "presence.get"] {
-            node.asks(None, Request::of(command, json!({}))).await.is_refused(ErrorCode::AuthUnauthenticated);
+            node.says(command, json!({})).await.is_refused(ErrorCode::AuthUnauthenticated);
         }
         let basic = [("authorization", "Basic YW5uOmFubg==".to_owned())];
         let reply = node.requests(actix_web::http::Method::GET, "/api/v1/users/me", &basic, "").await;

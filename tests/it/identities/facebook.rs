@@ -10,7 +10,6 @@ use aws_lc_rs::hmac;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use quckchat::config::oauth::Provider;
-use speech::Request;
 use std::collections::HashMap;
 use wiremock::matchers::{method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -49,7 +48,7 @@ async fn asked(facebook: &MockServer, at: &str) -> HashMap<String, String> {
 async fn native(node: &Node, data: Value) -> answer::Answer {
     let mut command = json!({ "provider": "facebook", "device": { "name": "a phone" } });
     command.as_object_mut().unwrap().extend(data.as_object().unwrap().clone());
-    node.asks(None, Request::of("auth.oauthMobile", command)).await
+    node.says("auth.oauthMobile", command).await
 }
 
 stories! {

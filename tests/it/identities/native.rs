@@ -5,12 +5,11 @@ use super::node_with;
 use crate::support::browser::signs_in;
 use crate::support::issuer::CLIENT;
 use crate::support::*;
-use speech::Request;
 
 async fn brings(node: &Node, data: Value) -> answer::Answer {
     let mut command = json!({ "provider": "issuer" });
     command.as_object_mut().unwrap().extend(data.as_object().unwrap().clone());
-    node.asks(None, Request::of("auth.oauthMobile", command)).await
+    node.says("auth.oauthMobile", command).await
 }
 
 stories! {

@@ -2,7 +2,7 @@
 //! Never what the provider does with it.
 
 use super::answer::Answer;
-use super::speech::{Request, encoded};
+use super::speech::encoded;
 use super::{Issuer, Node};
 use actix_web::http::Method;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -94,7 +94,7 @@ pub async fn exchanges(node: &Node, code: &str) -> Answer {
 /// The same with another verifier.
 pub async fn exchanges_with(node: &Node, code: &str, verifier: &str) -> Answer {
     let data = json!({ "code": code, "codeVerifier": verifier, "device": { "name": "a browser" } });
-    node.asks(None, Request::of("auth.oauthExchange", data)).await
+    node.says("auth.oauthExchange", data).await
 }
 
 /// What links the identity of a code to whoever says it.

@@ -2,6 +2,7 @@
 //! Never an assertion of a story's own.
 
 pub mod answer;
+pub mod authenticator;
 pub mod browser;
 pub mod bus;
 pub mod certificate;
@@ -21,6 +22,7 @@ pub mod wire;
 
 use actors::clock::{Clock, SystemClock};
 pub use actors::protocol::ErrorCode;
+pub use authenticator::{Authenticator, STEP};
 pub use browser::Browser;
 pub use entities::{ConversationId, MessageId, UserId};
 pub use issuer::Issuer;
@@ -36,6 +38,11 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 pub use std::time::Duration;
 pub use wire::{Dial, Wire};
+
+/// A password that is good enough.
+pub const GOOD: &str = "four lamps over Trondheim";
+/// Another one.
+pub const BETTER: &str = "seven kettles under Bergen";
 
 /// What takes longer than this does not happen any more. No story waits for it to pass.
 const PATIENCE: Duration = Duration::from_secs(20);

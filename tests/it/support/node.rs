@@ -5,7 +5,7 @@ use super::answer::Answer;
 use super::bus::Bus;
 use super::clock::FakeClock;
 use super::speech::Request;
-use super::{Person, Stage, within};
+use super::{Person, Stage, until, within};
 use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, StatusCode};
 use actors::clock::{Clock, SystemClock};
@@ -189,6 +189,18 @@ impl Node {
             people.push(Person::arrives(self, name).await);
         }
         people.try_into().ok().expect("as many people as names")
+    }
+
+    /// What somebody says who has not signed in.
+    pub async fn says(&self, command: &str, data: Value) -> Answer {
+        self.asks(None, Request::of(command, data)).await
+    }
+
+    /// The code of a verification. Where nobody may be told by time whether there is an account, it leaves after the
+    /// answer.
+    pub async fn code_of(&self, verification: &str) -> String {
+        until("a code to go out", async || self.letters.code(verification).is_some()).await;
+        self.letters.code(verification).unwrap()
     }
 
     /// A request of the API.

@@ -68,11 +68,11 @@ impl Person {
 
     /// Asks for a code and gives it back.
     pub async fn signs_in(node: &Node, phone: &str) -> Answer {
-        let sent = node.asks(None, Request::of("auth.sendOtp", json!({ "phoneNumber": phone }))).await.ok();
+        let sent = node.says("auth.sendOtp", json!({ "phoneNumber": phone })).await.ok();
         let verification = sent["verificationId"].as_str().unwrap();
         let code = node.letters.code(verification).expect("a code that was sent");
         let data = json!({ "verificationId": verification, "code": code, "device": { "name": "a phone" } });
-        node.asks(None, Request::of("auth.verifyOtp", data)).await
+        node.says("auth.verifyOtp", data).await
     }
 
     /// The same person on another device: a session of its own.
@@ -101,7 +101,7 @@ impl Person {
 
     /// Spends a refresh token, whether it is the newest or not.
     pub async fn spends(&self, token: &str) -> Answer {
-        self.node.asks(None, Request::of("auth.refreshToken", json!({ "refreshToken": token }))).await
+        self.node.says("auth.refreshToken", json!({ "refreshToken": token })).await
     }
 
     /// Refreshes, and goes on with what it got.
@@ -112,7 +112,7 @@ impl Person {
 
     pub async fn signs_out(&self) -> Answer {
         let data = json!({ "refreshToken": self.refresh_token() });
-        self.node.asks(None, Request::of("auth.logout", data)).await
+        self.node.says("auth.logout", data).await
     }
 
     /// How this person's clients knock: with their token in the header.
