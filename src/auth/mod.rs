@@ -1,6 +1,7 @@
 //! Signing in and staying so: one-time codes, sessions, access and refresh tokens, and the keys behind them.
 //! Never what somebody may do in a conversation, and never a profile.
 
+mod accounts;
 pub mod asking;
 pub mod audit;
 pub mod carriers;

@@ -8,17 +8,15 @@ use super::passwords;
 use super::sessions::Origin;
 use super::sign_in::Entering;
 use super::strength::Normal;
-use super::{Auth, audit};
+use super::{Auth, accounts, audit};
 use crate::app::App;
 use crate::gateway::dispatch::Run;
-use crate::users::contacts::joined;
 use actors::caller::Caller;
 use actors::protocol::command::{OtpPurpose, Register};
 use actors::protocol::{Error, ErrorCode, Outcome, check, view};
 use actors::retry::transact;
 use entities::{Settings, user};
-use sea_orm::sea_query::OnConflict;
-use sea_orm::{DatabaseTransaction, EntityTrait, IntoActiveModel};
+use sea_orm::DatabaseTransaction;
 
 impl Auth {
     /// Makes an account and begins its first session.
@@ -47,9 +45,9 @@ impl Auth {
         let new = self.row(command, &passed.contact)?;
         transact(&self.db, &*self.clock, async |transaction| {
             self.otp.consume(transaction, passed).await?;
-            let user = insert(transaction, new.clone(), &passed.contact).await?;
-            if user.phone.is_some() {
-                joined(transaction, &*self.clock, user.id).await?;
+            let user = new.clone();
+            if !accounts::make(transaction, &*self.clock, user.clone()).await? {
+                return Err(taken(transaction, &passed.contact).await?.into());
             }
             passwords::set(transaction, &*self.clock, user.id, &phc).await?;
             let event = audit::Event {
@@ -90,17 +88,10 @@ impl Auth {
     }
 }
 
-/// # Why the row decides who was first
-/// Two may register at once, with one number or one username. Both are unique: one of them makes the account, the
-/// other waits for it, and then sees which of both was taken.
-async fn insert(transaction: &DatabaseTransaction, row: user::Model, contact: &Contact) -> Outcome<user::Model> {
-    let unless_taken = OnConflict::new().do_nothing().to_owned();
-    let insert = user::Entity::insert(row.clone().into_active_model()).on_conflict(unless_taken);
-    if insert.exec_without_returning(transaction).await? > 0 {
-        return Ok(row);
-    }
+/// What somebody else has who was faster: the number or the address, or the name.
+async fn taken(transaction: &DatabaseTransaction, contact: &Contact) -> Outcome<ErrorCode> {
     let is_known = owner(contact).one(transaction).await?.is_some();
-    Err(if is_known { ErrorCode::AuthAccountExists } else { ErrorCode::UserUsernameTaken }.into())
+    Ok(if is_known { ErrorCode::AuthAccountExists } else { ErrorCode::UserUsernameTaken })
 }
 
 impl Run for Register {

@@ -4,14 +4,13 @@
 use super::challenges::{self, Purpose};
 use super::contact::Contact;
 use super::sessions::Origin;
-use super::{Auth, audit, sessions};
-use crate::users::contacts::joined;
+use super::{Auth, accounts, audit, sessions};
 use actors::protocol::command::{OtpPurpose, VerifyOtp};
 use actors::protocol::{ErrorCode, Fault, Outcome, view};
 use actors::retry::transact;
-use entities::{SessionId, Timestamp, UserId, second_factor, session, user};
+use entities::{SessionId, UserId, second_factor, session, user};
 use sea_orm::sea_query::LockType;
-use sea_orm::{ConnectionTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, QuerySelect};
+use sea_orm::{DatabaseTransaction, QuerySelect};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::net::IpAddr;
@@ -51,10 +50,9 @@ impl Auth {
         let VerifyOtp { verification_id, code, .. } = &command;
         let passed = self.try_code(verification_id, code, OtpPurpose::SignIn, origin.address).await?;
         transact(&self.db, &*self.clock, async |transaction| {
-            let now = self.clock.now();
             self.otp.consume(transaction, &passed).await?;
             let (user, is_new) = match &passed.contact {
-                Contact::Phone(phone) => self.find_or_create(transaction, phone, now).await?,
+                Contact::Phone(phone) => self.find_or_create(transaction, phone).await?,
                 Contact::Email(address) => {
                     let known = user::by_email_key(&address.key).one(transaction).await?;
                     (known.ok_or(ErrorCode::AuthOtpExpired)?, false)
@@ -131,37 +129,19 @@ impl Auth {
         .await
     }
 
-    /// # Why the row decides who is new
-    /// Two verifications of one number may end at once, on two nodes. The number is unique: one of them makes the
-    /// user, the other waits for it and finds the row.
-    async fn find_or_create(
-        &self,
-        transaction: &DatabaseTransaction,
-        phone: &str,
-        now: Timestamp,
-    ) -> Outcome<(user::Model, bool)> {
+    /// Whose number it is; a new account for whom nobody knows.
+    async fn find_or_create(&self, transaction: &DatabaseTransaction, phone: &str) -> Outcome<(user::Model, bool)> {
         if let Some(known) = user::by_phone(phone).one(transaction).await? {
             return Ok((known, false));
         }
-        let new = user::Model { phone: Some(phone.to_owned()), ..user::Model::new(self.clock.user_id(), now) };
-        let id = new.id;
-        insert_unless_known(transaction, new).await?;
-        let row = user::by_phone(phone).one(transaction).await?;
-        let row = row.ok_or_else(|| Fault::new("a user that was just made is not there"))?;
-        let is_new = row.id == id;
-        if is_new {
-            joined(transaction, &*self.clock, id).await?;
+        let new = user::Model::new(self.clock.user_id(), self.clock.now());
+        let new = user::Model { phone: Some(phone.to_owned()), ..new };
+        if accounts::make(transaction, &*self.clock, new.clone()).await? {
+            return Ok((new, true));
         }
-        Ok((row, is_new))
+        let faster = user::by_phone(phone).one(transaction).await?;
+        Ok((faster.ok_or_else(|| Fault::new("a number that is taken is nobody's"))?, false))
     }
-}
-
-async fn insert_unless_known(db: &impl ConnectionTrait, row: user::Model) -> Result<(), sea_orm::DbErr> {
-    user::Entity::insert(row.into_active_model())
-        .on_conflict_do_nothing_on([user::Column::Phone])
-        .exec_without_returning(db)
-        .await?;
-    Ok(())
 }
 
 #[cfg(test)]

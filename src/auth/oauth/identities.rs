@@ -5,7 +5,7 @@ use super::exchange::Arrival;
 use super::provider::Provider;
 use super::{Who, invalid};
 use crate::auth::contact::Address;
-use crate::auth::{Auth, audit, challenges, email};
+use crate::auth::{Auth, accounts, audit, challenges, email};
 use actors::caller::Identity;
 use actors::protocol::command::{LinkAccount, UnlinkAccount};
 use actors::protocol::{ErrorCode, Fault, Outcome, view};
@@ -55,10 +55,30 @@ impl Auth {
         let is_new = held.is_none();
         let user = match held {
             Some(user) => user,
-            None => join(transaction, id, who, trusted, now).await?,
+            None => self.join(transaction, id, who, trusted).await?,
         };
         self.note(transaction, "identity_linked", provider, Linker { user: id, session: None, address }).await?;
         Ok((user, is_new))
+    }
+
+    /// A new account; with the e-mail address, if that is believed and nobody else has it.
+    async fn join(
+        &self,
+        transaction: &DatabaseTransaction,
+        id: UserId,
+        who: &Who,
+        trusted: Option<Address>,
+    ) -> Outcome<user::Model> {
+        let mut new = user::Model::new(id, self.clock.now());
+        if let Some(name) = who.name.as_deref().map(str::trim).filter(|name| is_name(name)) {
+            (new.display_name, new.name_key) = (name.to_owned(), name.to_lowercase());
+        }
+        (new.email, new.email_key) = trusted.map(|Address { spelt, key }| (spelt, key)).unzip();
+        if !accounts::make(transaction, &*self.clock, new.clone()).await? {
+            (new.email, new.email_key) = (None, None);
+            accounts::make(transaction, &*self.clock, new.clone()).await?;
+        }
+        Ok(new)
     }
 
     /// Whoever was here before.
@@ -196,30 +216,6 @@ async fn insert(transaction: &DatabaseTransaction, row: identity::Model) -> Resu
         .exec_without_returning(transaction)
         .await?;
     Ok(matches!(inserted, TryInsertResult::Inserted(1)))
-}
-
-/// A new account; with the e-mail address, if that is believed and nobody else has it.
-async fn join(
-    transaction: &DatabaseTransaction,
-    id: UserId,
-    who: &Who,
-    trusted: Option<Address>,
-    now: Timestamp,
-) -> Outcome<user::Model> {
-    let mut new = user::Model::new(id, now);
-    if let Some(name) = who.name.as_deref().map(str::trim).filter(|name| is_name(name)) {
-        (new.display_name, new.name_key) = (name.to_owned(), name.to_lowercase());
-    }
-    (new.email, new.email_key) = trusted.map(|Address { spelt, key }| (spelt, key)).unzip();
-    let with_email = user::Entity::insert(new.clone().into_active_model())
-        .on_conflict_do_nothing_on([user::Column::EmailKey])
-        .exec_without_returning(transaction)
-        .await?;
-    if !matches!(with_email, TryInsertResult::Inserted(1)) {
-        (new.email, new.email_key) = (None, None);
-        user::Entity::insert(new.clone().into_active_model()).exec_without_returning(transaction).await?;
-    }
-    Ok(new)
 }
 
 fn is_name(name: &str) -> bool {
