@@ -76,6 +76,7 @@ impl Auth {
         (new.email, new.email_key) = trusted.map(|Address { spelt, key }| (spelt, key)).unzip();
         if !accounts::make(transaction, &*self.clock, new.clone()).await? {
             (new.email, new.email_key) = (None, None);
+            // Nothing is left of it that another could have.
             accounts::make(transaction, &*self.clock, new.clone()).await?;
         }
         Ok(new)
