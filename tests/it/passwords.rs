@@ -72,6 +72,31 @@ stories! {
         assert_eq!(by_code["user"]["id"], user["id"]);
     }
 
+    async fn who_registers_with_an_e_mail_address_signs_in_by_it(stage: Stage) {
+        let node = Node::start(&stage).await;
+        let asks = async |purpose: &str, email: &str| {
+            let data = json!({ "email": email, "purpose": purpose });
+            code_of(&node, says(&node, "auth.sendOtp", data).await).await
+        };
+        let (verification, code) = asks("register", "Ann@Example.org").await;
+        let wrong = if code == "000000" { "000001" } else { "000000" };
+        registers_with(&node, &verification, wrong, json!({})).await.is_refused(ErrorCode::AuthOtpInvalid);
+        let reply = registers_with(&node, &verification, &code, json!({ "displayName": "Ann" })).await.ok_with(200);
+        let user = &reply["user"];
+        assert_eq!((&reply["isNewUser"], &user["email"]), (&json!(true), &json!("Ann@example.org")));
+        assert!(user.get("phoneNumber").is_none(), "{user}");
+        Person::of(&node, "ann", "", &reply).opens_list().await.ok();
+        for spelt in ["Ann@Example.org", " ann@example.ORG "] {
+            assert_eq!(logs_in(&node, spelt, GOOD).await.ok_with(200)["user"]["id"], user["id"], "{spelt}");
+        }
+        let (sign_in, code) = asks("signIn", "ANN@example.org").await;
+        let by_code = says(&node, "auth.verifyOtp", json!({ "verificationId": sign_in, "code": code })).await.ok();
+        assert_eq!((&by_code["user"]["id"], &by_code["isNewUser"]), (&user["id"], &json!(false)));
+        // The address is somebody's now, however it is spelt.
+        let (again, code) = asks("register", "ann@example.org").await;
+        registers_with(&node, &again, &code, json!({})).await.is_refused(ErrorCode::AuthAccountExists);
+    }
+
     async fn who_registers_is_told_of_to_those_who_have_the_number(stage: Stage) {
         let node = Node::start(&stage).await;
         let [bob] = node.people(["bob"]).await;
