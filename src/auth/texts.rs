@@ -34,18 +34,24 @@ pub enum News {
     SecondFactorEnabled,
     /// It asks for none any more.
     SecondFactorDisabled,
+    /// It can be signed in to by another provider.
+    IdentityLinked,
+    /// It can be by one less.
+    IdentityUnlinked,
     /// It is going to be deleted, unless its owner thinks again.
     DeletionAsked,
 }
 
 impl News {
     #[cfg(test)]
-    const ALL: [News; 6] = [
+    const ALL: [News; 8] = [
         News::PasswordChanged,
         News::EmailChanged,
         News::PhoneChanged,
         News::SecondFactorEnabled,
         News::SecondFactorDisabled,
+        News::IdentityLinked,
+        News::IdentityUnlinked,
         News::DeletionAsked,
     ];
 
@@ -56,6 +62,8 @@ impl News {
             News::PhoneChanged => "news-phone-changed",
             News::SecondFactorEnabled => "news-second-factor-enabled",
             News::SecondFactorDisabled => "news-second-factor-disabled",
+            News::IdentityLinked => "news-identity-linked",
+            News::IdentityUnlinked => "news-identity-unlinked",
             News::DeletionAsked => "news-deletion-asked",
         }
     }

@@ -1,35 +1,72 @@
-//! The end of a flow at its client: a one-time code and the verifier that only the client knows.
+//! Those for whom a provider vouches: by the one-time code of a flow, or by what an SDK has given an app; and letting
+//! them in.
 //! Never who may have which account: see `identities`.
 
 use super::Who;
 use super::flow::{CODE, Passed, hash, place};
+use super::identities::Came;
 use super::provider::Provider;
 use crate::auth::Auth;
 use crate::auth::challenges::{self, Open};
 use crate::auth::sessions::Origin;
 use crate::auth::sign_in::Entering;
+use crate::auth::texts::News;
+use actors::clock::Clock;
 use actors::protocol::{ErrorCode, Outcome, view};
 use actors::retry::transact;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use entities::SessionId;
+use entities::{SessionId, Timestamp};
 use sea_orm::DatabaseTransaction;
 use std::sync::Arc;
 
-/// A code that was right.
+/// What is noted of an id token that was taken, so that it is taken once.
+const TAKEN: &str = "idToken";
+
+/// Somebody for whom a provider vouches.
 pub struct Arrival {
     /// Who says so.
     pub provider: Arc<Provider>,
     /// Who the person is there.
     pub who: Who,
-    /// To be used up with what it is for.
-    pub open: Open,
+    /// What showed it.
+    pub ticket: Ticket,
+}
+
+/// What shows for whom a provider vouches; used up with what it is for.
+pub enum Ticket {
+    /// The code of a flow.
+    Code(Open),
+    /// An id token: what names it, and until when it is good.
+    Token {
+        /// All that is signed, hashed.
+        name: String,
+        /// The clocks' difference included.
+        until: Timestamp,
+    },
+    /// An access token, which is good again and again.
+    Access,
+}
+
+impl Arrival {
+    /// Uses up what showed it, in the transaction of what it is for.
+    ///
+    /// # Errors
+    /// `auth.challenge_expired` where it was used before; a fault of the database.
+    pub async fn use_up(&self, transaction: &DatabaseTransaction, clock: &dyn Clock) -> Outcome<()> {
+        match &self.ticket {
+            Ticket::Code(open) => challenges::consume(transaction, clock, open).await,
+            Ticket::Token { name, until } => challenges::take_once(transaction, clock, TAKEN, name, *until).await,
+            Ticket::Access => Ok(()),
+        }
+    }
 }
 
 impl Auth {
     /// Tries a code: a flow's that was begun to sign in, or to link by a certain session.
     ///
     /// # Errors
-    /// `auth.challenge_expired` for one that is over, used, or another's; `auth.challenge_exhausted`.
+    /// `auth.challenge_expired` for one that is over, used, or another's; `auth.challenge_exhausted`;
+    /// `auth.provider_unknown` where its provider is known no longer.
     pub(super) async fn arrival(&self, code: &str, verifier: &str, link: Option<SessionId>) -> Outcome<Arrival> {
         let open = challenges::attempt(&self.db, &*self.clock, &CODE, code).await?;
         let passed: Passed = open.detail()?;
@@ -38,35 +75,28 @@ impl Auth {
             return Err(ErrorCode::AuthChallengeExpired.into());
         }
         let who = self.unseal(&place(CODE.name, &passed.code_challenge), &passed.who).await?;
-        Ok(Arrival { provider: self.oauth.provider(&passed.provider)?, who, open })
+        Ok(Arrival { provider: self.oauth.provider(&passed.provider)?, who, ticket: Ticket::Code(open) })
     }
 
-    /// Signs in whom a code stands for; registers whom nobody knows yet.
+    /// Lets in whom a provider vouches for; registers whom nobody knows yet. Whose account it has opened for the first
+    /// time is told.
     ///
     /// # Errors
-    /// Those of `arrival` and of `enter_as`.
-    pub(super) async fn exchange(&self, code: &str, verifier: &str, origin: Origin) -> Outcome<view::SignedIn> {
-        let Arrival { provider, who, open } = self.arrival(code, verifier, None).await?;
-        transact(&self.db, &*self.clock, async |transaction| {
-            challenges::consume(transaction, &*self.clock, &open).await?;
-            self.enter_as(transaction, &provider, &who, &origin).await
+    /// Those of `Arrival::use_up`; `auth.identity_invalid` where their account is gone; `user.not_found` where it has
+    /// just ended.
+    pub(super) async fn let_in_by(&self, arrival: &Arrival, origin: Origin) -> Outcome<view::SignedIn> {
+        let (signed_in, linked) = transact(&self.db, &*self.clock, async |transaction| {
+            arrival.use_up(transaction, &*self.clock).await?;
+            let (user, came) = self.find_or_join(transaction, arrival, origin.address).await?;
+            let linked = (came == Came::Linked).then(|| user.clone());
+            let by = format!("oauth:{}", arrival.provider.name);
+            let entering = Entering { user, origin: origin.clone(), by, is_new: came == Came::New };
+            Ok((self.enter(transaction, entering).await?, linked))
         })
-        .await
-    }
-
-    /// Lets in whom a provider vouches for.
-    ///
-    /// # Errors
-    /// `auth.identity_invalid` where their account is gone; a fault of the database.
-    pub(super) async fn enter_as(
-        &self,
-        transaction: &DatabaseTransaction,
-        provider: &Provider,
-        who: &Who,
-        origin: &Origin,
-    ) -> Outcome<view::SignedIn> {
-        let (user, is_new) = self.find_or_join(transaction, provider, who, origin.address).await?;
-        let by = format!("oauth:{}", provider.name);
-        self.enter(transaction, Entering { user, origin: origin.clone(), by, is_new }).await
+        .await?;
+        if let Some(account) = linked {
+            self.notices.tell(&account, News::IdentityLinked);
+        }
+        Ok(signed_in)
     }
 }

@@ -184,7 +184,8 @@ impl Run for OauthCallback {
 
 impl Run for OauthExchange {
     async fn run(self, app: &App, caller: &Caller) -> Outcome<view::SignedIn> {
-        app.auth.exchange(&self.code, &self.code_verifier, Origin::of(caller, self.device)).await
+        let arrival = app.auth.arrival(&self.code, &self.code_verifier, None).await?;
+        app.auth.let_in_by(&arrival, Origin::of(caller, self.device)).await
     }
 }
 

@@ -5,12 +5,14 @@ use super::exchange::Arrival;
 use super::provider::Provider;
 use super::{Who, invalid};
 use crate::auth::contact::Address;
-use crate::auth::{Auth, accounts, audit, challenges, email};
+use crate::auth::texts::News;
+use crate::auth::{Auth, accounts, audit, email};
 use actors::caller::Identity;
 use actors::protocol::command::{LinkAccount, UnlinkAccount};
 use actors::protocol::{ErrorCode, Fault, Outcome, view};
 use actors::retry::transact;
 use entities::{Timestamp, UserId, identity, password, user};
+use sea_orm::sea_query::LockType;
 use sea_orm::{
     ActiveModelTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel, ModelTrait, QuerySelect, Set,
     TryInsertResult,
@@ -21,6 +23,17 @@ use std::net::IpAddr;
 /// The longest name that is taken over, in bytes: as of a profile.
 const NAME: usize = 100;
 
+/// How somebody came to the account that is theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// They have come this way before.
+    Back,
+    /// For the first time this way; the account was theirs.
+    Linked,
+    /// To a new account.
+    New,
+}
+
 impl Auth {
     /// The account of an identity; a new one for whom nobody knows.
     ///
@@ -30,12 +43,12 @@ impl Auth {
     pub(super) async fn find_or_join(
         &self,
         transaction: &DatabaseTransaction,
-        provider: &Provider,
-        who: &Who,
+        arrival: &Arrival,
         address: Option<IpAddr>,
-    ) -> Outcome<(user::Model, bool)> {
+    ) -> Outcome<(user::Model, Came)> {
+        let Arrival { provider, who, .. } = arrival;
         if let Some(known) = identity::by_subject(&who.issuer, &who.subject).one(transaction).await? {
-            return Ok((self.returns(transaction, provider, who, known).await?, false));
+            return Ok((self.returns(transaction, arrival, known).await?, Came::Back));
         }
         let now = self.clock.now();
         let trusted = email(who).filter(|_| provider.trust_email && who.email_verified);
@@ -50,15 +63,14 @@ impl Auth {
         if !insert(transaction, row(provider, who, id, now)).await? {
             let known = identity::by_subject(&who.issuer, &who.subject).one(transaction).await?;
             let known = known.ok_or_else(|| Fault::new("an identity that is taken is not there"))?;
-            return Ok((self.returns(transaction, provider, who, known).await?, false));
+            return Ok((self.returns(transaction, arrival, known).await?, Came::Back));
         }
-        let is_new = held.is_none();
-        let user = match held {
-            Some(user) => user,
-            None => self.join(transaction, id, who, trusted).await?,
+        let (user, came) = match held {
+            Some(user) => (user, Came::Linked),
+            None => (self.join(transaction, id, who, trusted).await?, Came::New),
         };
         self.note(transaction, "identity_linked", provider, Linker { user: id, session: None, address }).await?;
-        Ok((user, is_new))
+        Ok((user, came))
     }
 
     /// A new account; with the e-mail address, if that is believed and nobody else has it.
@@ -86,8 +98,7 @@ impl Auth {
     async fn returns(
         &self,
         transaction: &DatabaseTransaction,
-        provider: &Provider,
-        who: &Who,
+        Arrival { provider, who, .. }: &Arrival,
         known: identity::Model,
     ) -> Outcome<user::Model> {
         let user = user::by_id(known.user_id).one(transaction).await?.filter(|user| user.left_at.is_none());
@@ -101,7 +112,7 @@ impl Auth {
         Ok(user)
     }
 
-    /// Links to an account who its owner is elsewhere. Once more does nothing.
+    /// Links to an account who its owner is elsewhere, and tells them. Once more does nothing.
     ///
     /// # Errors
     /// Those of `arrival`; `auth.identity_taken` where another account has it.
@@ -111,23 +122,30 @@ impl Auth {
         address: Option<IpAddr>,
         command: LinkAccount,
     ) -> Outcome<view::LinkedAccount> {
-        let Arrival { provider, who, open } =
-            self.arrival(&command.code, &command.code_verifier, Some(caller.session)).await?;
-        transact(&self.db, &*self.clock, async |transaction| {
-            challenges::consume(transaction, &*self.clock, &open).await?;
-            let row = row(&provider, &who, caller.user, self.clock.now());
+        let arrival = self.arrival(&command.code, &command.code_verifier, Some(caller.session)).await?;
+        let Arrival { provider, who, .. } = &arrival;
+        let (linked, told) = transact(&self.db, &*self.clock, async |transaction| {
+            arrival.use_up(transaction, &*self.clock).await?;
+            // Held until the identity is there: an account that ends takes all of its identities along.
+            let account = user::by_id(caller.user).lock(LockType::KeyShare).one(transaction).await?;
+            let account = account.filter(|row| row.left_at.is_none()).ok_or(ErrorCode::AuthSessionRevoked)?;
+            let row = row(provider, who, account.id, self.clock.now());
             if insert(transaction, row.clone()).await? {
-                let linker = Linker { user: caller.user, session: Some(caller.session), address };
-                self.note(transaction, "identity_linked", &provider, linker).await?;
-                return Ok(row.into());
+                let linker = Linker { user: account.id, session: Some(caller.session), address };
+                self.note(transaction, "identity_linked", provider, linker).await?;
+                return Ok((row.into(), Some(account)));
             }
             let known = identity::by_subject(&who.issuer, &who.subject).one(transaction).await?;
             match known {
-                Some(known) if known.user_id == caller.user => Ok(known.into()),
+                Some(known) if known.user_id == account.id => Ok((known.into(), None)),
                 _ => Err(ErrorCode::AuthIdentityTaken.into()),
             }
         })
-        .await
+        .await?;
+        if let Some(account) = told {
+            self.notices.tell(&account, News::IdentityLinked);
+        }
+        Ok(linked)
     }
 
     /// Who somebody is elsewhere, the first linked first.
@@ -139,7 +157,7 @@ impl Auth {
         Ok(view::Page { items: rows.into_iter().map(Into::into).collect(), next_cursor: None })
     }
 
-    /// Forgets who somebody is at a provider.
+    /// Forgets who somebody is at a provider, and tells them.
     ///
     /// # Errors
     /// `auth.identity_not_found`; `auth.last_way_in` where they could not come back.
@@ -149,7 +167,7 @@ impl Auth {
         address: Option<IpAddr>,
         command: UnlinkAccount,
     ) -> Outcome<()> {
-        transact(&self.db, &*self.clock, async |transaction| {
+        let account = transact(&self.db, &*self.clock, async |transaction| {
             // Two at once may each leave the other's as the last way in: so one waits for the other.
             let user = user::by_id(caller.user).lock_exclusive().one(transaction).await?;
             let user = user.ok_or(ErrorCode::AuthSessionRevoked)?;
@@ -173,9 +191,12 @@ impl Auth {
                 address,
                 detail: json!({ "provider": command.provider }),
             };
-            Ok(audit::record(transaction, &*self.clock, event).await?)
+            audit::record(transaction, &*self.clock, event).await?;
+            Ok(user)
         })
-        .await
+        .await?;
+        self.notices.tell(&account, News::IdentityUnlinked);
+        Ok(())
     }
 
     async fn note(

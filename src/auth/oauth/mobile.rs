@@ -1,19 +1,15 @@
 //! Native apps, whose people sign in by a provider's own SDK, and which bring along what that has given them.
 //! Never a browser.
 
+use super::exchange::{Arrival, Ticket};
 use super::flow::hash;
 use super::invalid;
 use super::issuer::Good;
 use super::provider::{Proof, Provider};
 use crate::auth::Auth;
-use crate::auth::challenges;
 use crate::auth::sessions::Origin;
 use actors::protocol::command::OauthMobile;
 use actors::protocol::{Fault, Outcome, view};
-use actors::retry::transact;
-
-/// What is noted of an id token that was taken, so that it is taken once.
-const TAKEN: &str = "idToken";
 
 impl Auth {
     /// Signs in with an id token, or with an access token of Facebook.
@@ -23,23 +19,17 @@ impl Auth {
     /// token of a provider that gives id tokens; `auth.challenge_expired` for an id token that was taken before.
     pub(super) async fn mobile(&self, command: OauthMobile, origin: Origin) -> Outcome<view::SignedIn> {
         let provider = self.oauth.provider(&command.provider)?;
-        let (mut who, taken) = match (&command.id_token, &command.access_token) {
+        let (mut who, ticket) = match (&command.id_token, &command.access_token) {
             (Some(id_token), _) => {
                 let proof = Proof { id_token, nonce: command.nonce.as_deref() };
                 let Good { who, until } = provider.vouched(&*self.clock, proof).await?;
-                (who, Some((signed_part(&provider, id_token)?, until)))
+                (who, Ticket::Token { name: signed_part(&provider, id_token)?, until })
             }
-            (None, Some(access_token)) => (provider.vouched_by_access(access_token).await?, None),
+            (None, Some(access_token)) => (provider.vouched_by_access(access_token).await?, Ticket::Access),
             (None, None) => return Err(Fault::new("a command that was checked has no token").into()),
         };
         who.name = who.name.or(command.display_name);
-        transact(&self.db, &*self.clock, async |transaction| {
-            if let Some((key, until)) = &taken {
-                challenges::take_once(transaction, &*self.clock, TAKEN, key, *until).await?;
-            }
-            self.enter_as(transaction, &provider, &who, &origin).await
-        })
-        .await
+        self.let_in_by(&Arrival { provider, who, ticket }, origin).await
     }
 }
 

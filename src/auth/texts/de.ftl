@@ -18,5 +18,7 @@ news-email-changed = Die E-Mail-Adresse deines { -brand }-Kontos wurde geändert
 news-phone-changed = Die Telefonnummer deines { -brand }-Kontos wurde geändert.
 news-second-factor-enabled = Dein { -brand }-Konto fragt ab jetzt nach einem zweiten Faktor.
 news-second-factor-disabled = Dein { -brand }-Konto fragt nicht mehr nach einem zweiten Faktor.
+news-identity-linked = Zu deinem { -brand }-Konto kam eine Anmeldung über einen anderen Dienst hinzu.
+news-identity-unlinked = Von deinem { -brand }-Konto wurde eine Anmeldung über einen anderen Dienst entfernt.
 news-deletion-asked = Dein { -brand }-Konto soll gelöscht werden. Melde dich an, um es zu behalten.
 news-advice = Wenn du das nicht warst: Melde dich an, beende alle anderen Sitzungen und setze ein neues Passwort.

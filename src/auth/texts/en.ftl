@@ -18,5 +18,7 @@ news-email-changed = The e-mail address of your { -brand } account was changed.
 news-phone-changed = The phone number of your { -brand } account was changed.
 news-second-factor-enabled = Your { -brand } account asks for a second factor from now on.
 news-second-factor-disabled = Your { -brand } account asks for no second factor any more.
+news-identity-linked = A way to sign in by another service was added to your { -brand } account.
+news-identity-unlinked = A way to sign in by another service was removed from your { -brand } account.
 news-deletion-asked = Your { -brand } account is going to be deleted. Sign in to keep it.
 news-advice = If that was not you, sign in, end all other sessions, and set a new password.

@@ -18,5 +18,7 @@ news-email-changed = Tu cuenta de { -brand } tiene otro e-mail.
 news-phone-changed = Tu cuenta de { -brand } tiene otro teléfono.
 news-second-factor-enabled = Tu cuenta de { -brand } pide ahora un segundo factor.
 news-second-factor-disabled = Tu cuenta de { -brand } ya no pide un segundo factor.
+news-identity-linked = Tu cuenta de { -brand } tiene una nueva forma de entrar, por otro servicio.
+news-identity-unlinked = Tu cuenta de { -brand } ya no tiene una de las formas de entrar por otro servicio.
 news-deletion-asked = Se ha pedido borrar tu cuenta de { -brand }. Entra para conservarla.
 news-advice = Si no has sido tú, entra, cierra las otras sesiones y cambia la contraseña.

@@ -18,5 +18,7 @@ news-email-changed = L'adresse e-mail de votre compte { -brand } vient de change
 news-phone-changed = Le numéro de votre compte { -brand } vient de changer.
 news-second-factor-enabled = Votre compte { -brand } demande maintenant un second facteur.
 news-second-factor-disabled = Votre compte { -brand } ne demande plus de second facteur.
+news-identity-linked = Une connexion par un autre service a été ajoutée à votre compte { -brand }.
+news-identity-unlinked = Une connexion par un autre service a été retirée de votre compte { -brand }.
 news-deletion-asked = La suppression de votre compte { -brand } a été demandée. Connectez-vous pour le garder.
 news-advice = Si ce n'est pas vous, connectez-vous, fermez les autres sessions et changez de mot de passe.

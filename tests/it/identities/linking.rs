@@ -48,6 +48,47 @@ stories! {
         assert_eq!((&signed_in["isNewUser"], &signed_in["user"]["id"]), (&json!(false), &json!(ann.id)));
     }
 
+    async fn whoever_has_an_account_is_told_of_each_new_way_in_and_of_one_less(stage: Stage) {
+        const EMAIL: &str = "ann@example.org";
+        let (issuer, other) = (Issuer::start().await, Issuer::start().await);
+        let sections = [("issuer", &issuer), ("other", &other)].map(|(name, issuer)| {
+            let mut section = issuer.section();
+            section.trust_email = true;
+            (name, section)
+        });
+        let node = node_with(&stage, sections).await;
+        let is_told = async |to: &str, times: usize| {
+            until("a notice", async || node.letters.notices(to).len() >= times).await;
+            assert_eq!(node.letters.notices(to).len(), times, "{to}");
+        };
+        let claims = json!({ "sub": "ann", "email": EMAIL, "email_verified": true });
+        let ann = person(&node, &signs_in(&node, &issuer, claims.clone()).await);
+        assert!(node.letters.notices(EMAIL).is_empty(), "nothing has changed: there was no account");
+        // By an address that both have verified, with nobody signed in.
+        let back = Browser::sets_out(&node, "other", "").await.signs_in_at(&other, claims.clone()).await;
+        assert_eq!(exchanges(&node, &back["code"]).await.ok()["isNewUser"], false);
+        is_told(EMAIL, 1).await;
+        signs_in(&node, &issuer, claims).await;
+        ann.calls("auth.unlinkAccount", json!({ "provider": "other" })).await.ok_with(204);
+        is_told(EMAIL, 2).await;
+        assert_eq!(node.letters.notices(EMAIL), ["Your QuckChat account has changed"; 2]);
+
+        let [bob] = node.people(["bob"]).await;
+        for _ in 0..2 {
+            links(&bob, &issuer, "bob").await.ok();
+            is_told(&bob.phone, 1).await;
+        }
+        bob.calls("auth.unlinkAccount", json!({ "provider": "issuer" })).await.ok_with(204);
+        is_told(&bob.phone, 2).await;
+        assert_eq!(
+            node.letters.notices(&bob.phone),
+            [
+                "A way to sign in by another service was added to your QuckChat account.",
+                "A way to sign in by another service was removed from your QuckChat account.",
+            ]
+        );
+    }
+
     async fn a_flow_to_link_is_one_sessions_and_does_not_sign_in(stage: Stage) {
         let issuer = Issuer::start().await;
         let node = node_at(&stage, &issuer).await;
