@@ -1,4 +1,4 @@
-//! The table `challenges`: what somebody was asked and has still to answer: a second factor, a reset, a new address, an OAuth sign-in under way.
+//! The table `challenges`: what somebody was asked and has still to answer: a second factor, a reset, a new address, the code of an OAuth sign-in.
 //!
 //! Never here: the token by which it is named: only its hash.
 

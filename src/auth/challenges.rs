@@ -126,7 +126,7 @@ pub async fn take_once(
 ) -> Outcome<()> {
     let now = clock.now();
     let row = challenge::ActiveModel {
-        id_hash: Set(hash(&format!("{purpose} {name}"))),
+        id_hash: Set(of_taken(purpose, name)),
         purpose: Set(purpose.to_owned()),
         user_id: Set(None),
         detail: Set("{}".to_owned()),
@@ -140,6 +140,18 @@ pub async fn take_once(
         TryInsertResult::Inserted(1) => Ok(()),
         _ => Err(ErrorCode::AuthChallengeExpired.into()),
     }
+}
+
+/// Whether that was taken (see `take_once`).
+///
+/// # Errors
+/// Those of the database.
+pub async fn was_taken(db: &impl ConnectionTrait, purpose: &str, name: &str) -> Result<bool, DbErr> {
+    Ok(challenge::by_hash(&of_taken(purpose, name), purpose).one(db).await?.is_some())
+}
+
+fn of_taken(purpose: &str, name: &str) -> Vec<u8> {
+    hash(&format!("{purpose} {name}"))
 }
 
 /// Uses up all that a user has of one purpose, in the transaction of what made them void.

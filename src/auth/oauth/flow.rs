@@ -1,5 +1,10 @@
 //! A sign-in under way in a browser: how it begins, how it comes back, and what ties both ends to one browser.
 //! Never a session: what comes out is a one-time code that its client alone can exchange.
+//!
+//! # Why no row is written before a provider has vouched for somebody
+//! Anybody may begin a flow, from as many addresses as they have. So nothing is kept of one: its `state` is all of it,
+//! sealed by the key ring that every node has, and good in the browser alone that holds the cookie. What is posted goes
+//! the same way. Of a flow that has ended well its nonce is noted until the flow would be over, so that it ends once.
 
 use super::provider::{Answer, Provider, Secrets};
 use super::{Who, invalid};
@@ -7,36 +12,39 @@ use crate::auth::Auth;
 use crate::auth::challenges::{self, Purpose};
 use crate::auth::sealing::Context;
 use actors::protocol::command::{OauthCallback, OauthStart};
-use actors::protocol::{Error, ErrorCode, Fault, Outcome, view};
+use actors::protocol::{Error, ErrorCode, Fault, Outcome, Refusal, view};
 use actors::retry::transact;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use entities::{SessionId, challenge};
+use entities::{SessionId, Timestamp};
 use oauth2::url::Url;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// A flow, named by its `state`. One try: whoever comes back with it has come back.
-pub const FLOW: Purpose = Purpose { name: "oauthFlow", ttl: Duration::from_secs(600), tries: 1 };
-/// What a provider has posted, until the browser comes by with its cookie.
-const POSTED: Purpose = Purpose { name: "oauthPosted", ttl: Duration::from_secs(60), tries: 1 };
+/// How long a browser may be away.
+pub const AWAY: Duration = Duration::from_secs(600);
+/// What a flow is sealed as, and what is noted of one that has come to its end.
+const FLOW: &str = "oauthFlow";
+/// What is sealed of what a provider has posted may be so long: a URL carries it, and balancers in front of us cut that.
+const POSTED: usize = 4096;
 /// What a client exchanges. A few tries, since an answer may be lost before anything is done; it is used once.
 pub const CODE: Purpose = Purpose { name: "oauthCode", ttl: Duration::from_secs(60), tries: 3 };
 
-/// What is noted of a flow.
+/// A flow, as its `state` carries it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Flow {
-    provider: String,
-    redirect_uri: String,
+    /// The hash of where the browser is sent at the end.
+    redirect: String,
     client_state: Option<String>,
     code_challenge: String,
     link: Option<SessionId>,
     /// The hash of what the browser's cookie holds.
     browser: String,
-    secrets: Sealed,
+    secrets: Secrets,
+    until: Timestamp,
 }
 
 /// What a client may exchange.
@@ -85,51 +93,49 @@ impl Auth {
 
     async fn begin_flow(&self, provider: &Provider, command: &OauthStart) -> Outcome<(Url, String)> {
         let random = || URL_SAFE_NO_PAD.encode(self.clock.random::<32>());
-        let secrets = Secrets { verifier: random(), nonce: random() };
-        let browser = hash(&command.browser);
         let flow = Flow {
-            provider: provider.name.clone(),
-            redirect_uri: command.redirect_uri.clone(),
+            redirect: hash(&command.redirect_uri),
             client_state: command.state.clone(),
             code_challenge: command.code_challenge.clone(),
             link: command.link_session,
-            secrets: self.seal(&place("oauthFlow", &browser), &secrets)?,
-            browser,
+            browser: hash(&command.browser),
+            secrets: Secrets { verifier: random(), nonce: random() },
+            until: self.clock.now().plus(AWAY),
         };
-        // Before the row: whoever does not answer costs none.
-        provider.authorize_url(&*self.clock, "", &secrets).await?;
-        let opening = async |transaction: &sea_orm::DatabaseTransaction| {
-            challenges::open(transaction, &*self.clock, &FLOW, None, &flow).await
-        };
-        let state = transact(&self.db, &*self.clock, opening).await?;
-        Ok((provider.authorize_url(&*self.clock, &state, &secrets).await?, state))
+        let Sealed(state) = self.seal(&place(FLOW, &provider.name), &flow)?;
+        Ok((provider.authorize_url(&*self.clock, &state, &flow.secrets).await?, state))
     }
 
-    /// Keeps what a provider has posted, and gives the name of it.
-    ///
-    /// # Errors
-    /// `auth.challenge_expired` where no flow is under way for which it could be.
-    pub(super) async fn keep_posted(&self, posted: OauthCallback) -> Outcome<String> {
-        let state = posted.state.as_deref().unwrap_or_default();
-        let under_way = challenge::by_hash(&challenges::hash(state), FLOW.name).one(self.db.read()).await?;
-        let now = self.clock.now();
-        if under_way.is_none_or(|flow| flow.expires_at <= now || flow.tries > 0) {
+    /// The flow of a `state`, while it is under way at this provider.
+    async fn under_way(&self, provider: &Provider, state: &str) -> Outcome<Flow> {
+        // What does not open is none of ours, or another provider's. Each has a redirect URI of its own: what comes to
+        // another one's is mixed up (RFC 9700, section 4.4).
+        let opened = self.unseal(&place(FLOW, &provider.name), &Sealed(state.to_owned())).await;
+        let flow: Flow = opened.map_err(|_| ErrorCode::AuthChallengeExpired)?;
+        if flow.until <= self.clock.now() {
             return Err(ErrorCode::AuthChallengeExpired.into());
         }
-        let answer = Answer { code: posted.code, error: posted.error, iss: posted.iss, user: posted.user };
-        let sealed = self.seal(&place("oauthPosted", state), &answer)?;
-        transact(&self.db, &*self.clock, async |transaction| {
-            challenges::open(transaction, &*self.clock, &POSTED, None, &sealed).await
-        })
-        .await
+        if challenges::was_taken(self.db.read(), FLOW, &flow.secrets.nonce).await? {
+            return Err(ErrorCode::AuthChallengeExhausted.into());
+        }
+        Ok(flow)
     }
 
-    /// Takes back what was posted, for the flow of this state.
-    async fn posted(&self, name: &str, state: &str) -> Outcome<Answer> {
-        let open = challenges::attempt(&self.db, &*self.clock, &POSTED, name).await?;
-        // Kept for another flow, it does not open.
-        let answer = self.unseal(&place("oauthPosted", state), &open.detail()?).await;
-        answer.map_err(|_| ErrorCode::AuthChallengeExpired.into())
+    /// Seals what a provider has posted, for the browser to carry it on.
+    ///
+    /// # Errors
+    /// `auth.provider_unknown`, `auth.challenge_expired`, `auth.challenge_exhausted` where no flow is under way for which
+    /// it could be; `request.invalid` for more than a URL carries.
+    pub(super) async fn seal_posted(&self, posted: OauthCallback) -> Outcome<String> {
+        let provider = self.oauth.provider(&posted.provider)?;
+        let state = posted.state.as_deref().unwrap_or_default();
+        self.under_way(&provider, state).await?;
+        let answer = Answer { code: posted.code, error: posted.error, iss: posted.iss, user: posted.user };
+        let Sealed(sealed) = self.seal(&place("oauthPosted", state), &answer)?;
+        if sealed.len() > POSTED {
+            return Err(Refusal::invalid("code", "is too long, with what was posted beside it").into());
+        }
+        Ok(sealed)
     }
 
     /// Takes a browser that comes back, and sends it on to the client.
@@ -139,14 +145,11 @@ impl Auth {
     /// way, and so nobody to send it to.
     pub(super) async fn come_back(&self, command: OauthCallback) -> Outcome<view::Redirection> {
         let provider = self.oauth.provider(&command.provider)?;
-        let state = command.state.as_deref().ok_or(ErrorCode::AuthChallengeExpired)?;
-        let flow: Flow = challenges::attempt(&self.db, &*self.clock, &FLOW, state).await?.detail()?;
-        // Each provider has a redirect URI of its own: what comes to another one's is mixed up (RFC 9700, 4.4).
-        if flow.provider != provider.name || self.oauth.allow(&flow.redirect_uri).is_err() {
-            return Err(ErrorCode::AuthChallengeExpired.into());
-        }
+        let state = command.state.as_deref().unwrap_or_default();
+        let flow = self.under_way(&provider, state).await?;
+        let redirect_uri = self.oauth.redirect_of(&flow.redirect).ok_or(ErrorCode::AuthChallengeExpired)?;
         let arrived = self.arrive(&provider, &flow, &command, state).await;
-        let location = back(&flow.redirect_uri, arrived.as_deref(), flow.client_state.as_deref())?;
+        let location = back(redirect_uri, arrived.as_deref(), flow.client_state.as_deref())?;
         Ok(view::Redirection { location })
     }
 
@@ -157,7 +160,11 @@ impl Auth {
             return Err(invalid(&provider.name, "an answer in another browser than the question"));
         }
         let answer = match &command.posted {
-            Some(name) => self.posted(name, state).await?,
+            Some(sealed) => {
+                let opened = self.unseal(&place("oauthPosted", state), &Sealed(sealed.clone())).await;
+                // What was posted to another flow does not open.
+                opened.map_err(|_| ErrorCode::AuthChallengeExpired)?
+            }
             None => Answer {
                 code: command.code.clone(),
                 error: command.error.clone(),
@@ -166,12 +173,11 @@ impl Auth {
                 user: None,
             },
         };
-        let secrets: Secrets = self.unseal(&place("oauthFlow", &flow.browser), &flow.secrets).await?;
-        let who = provider.identify(&*self.clock, &answer, secrets).await?;
+        let who = provider.identify(&*self.clock, &answer, &flow.secrets).await?;
         self.pass(provider, flow, &who).await
     }
 
-    /// A one-time code for who it turned out to be.
+    /// A one-time code for who it turned out to be; the flow has come to its end.
     async fn pass(&self, provider: &Provider, flow: &Flow, who: &Who) -> Outcome<String> {
         let passed = Passed {
             provider: provider.name.clone(),
@@ -180,6 +186,7 @@ impl Auth {
             who: self.seal(&place("oauthCode", &flow.code_challenge), who)?,
         };
         transact(&self.db, &*self.clock, async |transaction| {
+            challenges::take_once(transaction, &*self.clock, FLOW, &flow.secrets.nonce, flow.until).await?;
             challenges::open(transaction, &*self.clock, &CODE, None, &passed).await
         })
         .await

@@ -1,7 +1,7 @@
 //! Signing in elsewhere, by REST: redirects, what a provider posts, and the cookie that ties a flow to its browser.
 //! Never a rule of the flow: a handler hands its command to the wrapper.
 
-use super::flow::{FLOW, hash};
+use super::flow::{AWAY, hash};
 use crate::app::App;
 use crate::auth::http::signed_in;
 use crate::auth::sessions::Origin;
@@ -58,7 +58,7 @@ async fn start(
     let view::OauthStarted { location, state } = app.dispatch(&call, command).await?;
     let mut response = to(&location);
     if let Some(state) = state {
-        let life = i64::try_from(FLOW.ttl.as_secs()).unwrap_or_default();
+        let life = i64::try_from(AWAY.as_secs()).unwrap_or_default();
         give(&mut response, cookie(&state, browser, CookieDuration::seconds(life)))?;
     }
     Ok(response)
@@ -87,7 +87,7 @@ async fn callback(
 }
 
 /// The same where a provider lets the browser post a form. From another site a POST brings no cookie along, and so
-/// nothing that shows whose browser it is: what was posted is kept, and the browser comes by to fetch it.
+/// nothing that shows whose browser it is: what was posted is sealed, and the browser comes by with both.
 #[utoipa::path(
     post, path = "/auth/oauth/{provider}/callback", operation_id = "oauthPosted", tag = "auth",
     params(("provider" = String, Path, description = "As this node calls it")),
@@ -103,9 +103,9 @@ async fn posted(
     posted.provider = provider.into_inner();
     posted.check()?;
     let state = posted.state.clone().unwrap_or_default();
-    let name = app.auth.keep_posted(posted).await?;
+    let sealed = app.auth.seal_posted(posted).await?;
     let query =
-        form_urlencoded::Serializer::new(String::new()).extend_pairs([("state", state), ("posted", name)]).finish();
+        form_urlencoded::Serializer::new(String::new()).extend_pairs([("state", state), ("posted", sealed)]).finish();
     // Relative to itself: the same path, by whatever name the browser knows this node.
     Ok(HttpResponse::SeeOther().insert_header((header::LOCATION, format!("?{query}"))).finish())
 }

@@ -2,8 +2,8 @@
 //! Never a session (see `sign_in`), and never a provider's token in a row or in a redirect.
 //!
 //! # How a browser signs in
-//! `start` notes a flow and sends the browser to the provider, which sends it back with a code; `callback` exchanges
-//! that for who the person is, and sends the browser on to the client with a one-time code of ours. Only the client
+//! `start` seals a flow and sends the browser with it to the provider, which sends it back with a code; `callback`
+//! exchanges that for who the person is, and sends the browser on to the client with a one-time code of ours. Only the client
 //! that began can exchange that one, for it alone knows the verifier of its PKCE challenge (`exchange`).
 
 mod apple;
@@ -79,6 +79,11 @@ impl OAuth {
             return Ok(());
         }
         Err(Refusal::invalid("redirectUri", "is none of those that this node allows (oauth.redirect_allow)").into())
+    }
+
+    /// The place of that hash among those where browsers may be sent.
+    fn redirect_of(&self, hashed: &str) -> Option<&str> {
+        self.redirect_allow.iter().map(String::as_str).find(|allowed| flow::hash(allowed) == hashed)
     }
 
     /// What of an account's identities can still be used.

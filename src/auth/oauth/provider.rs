@@ -173,7 +173,7 @@ impl Provider {
     ///
     /// # Errors
     /// `auth.provider_refused`, `auth.provider_unavailable`, `auth.identity_invalid`
-    pub async fn identify(&self, clock: &dyn Clock, answer: &Answer, secrets: Secrets) -> Outcome<Who> {
+    pub async fn identify(&self, clock: &dyn Clock, answer: &Answer, secrets: &Secrets) -> Outcome<Who> {
         self.check_answerer(clock, answer.iss.as_deref()).await?;
         match answer.error.as_deref() {
             Some("temporarily_unavailable" | "server_error") => return Err(unavailable(&self.name, "it says so")),
@@ -181,7 +181,7 @@ impl Provider {
             None => {}
         }
         let code = answer.code.clone().ok_or_else(|| invalid(&self.name, "an answer with no code"))?;
-        let tokens = self.exchange(clock, code, secrets.verifier).await?;
+        let tokens = self.exchange(clock, code, &secrets.verifier).await?;
         let access_token = tokens.access_token().secret();
         let (issuer, name) = match &self.manner {
             Manner::Facebook(facebook) => return facebook.me(access_token).await,
@@ -223,10 +223,10 @@ impl Provider {
         }
     }
 
-    async fn exchange(&self, clock: &dyn Clock, code: String, verifier: String) -> Outcome<Tokens> {
+    async fn exchange(&self, clock: &dyn Clock, code: String, verifier: &str) -> Outcome<Tokens> {
         let client = self.client(clock).await?;
-        let request =
-            client.exchange_code(AuthorizationCode::new(code)).set_pkce_verifier(PkceCodeVerifier::new(verifier));
+        let verifier = PkceCodeVerifier::new(verifier.to_owned());
+        let request = client.exchange_code(AuthorizationCode::new(code)).set_pkce_verifier(verifier);
         let send = |request| self.web.send(request);
         request.request_async(&send).await.map_err(|error: RequestTokenError<WebError, BasicErrorResponse>| match error
         {

@@ -151,7 +151,13 @@ stories! {
         let mut other = ann.clone();
         other.cookie = bob.cookie.clone();
         assert_eq!(other.comes_back("code=x").await["error"], "auth.identity_invalid");
-        posts(&node, &[("state", &of(&ann)), ("code", "again")]).await.answer().is_refused(ErrorCode::AuthChallengeExpired);
+        // What others try with it does not end her flow; what she has begun does, and nothing is posted to it any more.
+        assert!(ann.comes_back(&format!("posted={posted}")).await.contains_key("code"));
+        let again = posts(&node, &[("state", &of(&ann)), ("code", "again")]).await;
+        again.answer().is_refused(ErrorCode::AuthChallengeExhausted);
+        let long = [("state", of(&bob)), ("code", "x".repeat(4000))];
+        let long = long.each_ref().map(|(name, value)| (*name, value.as_str()));
+        posts(&node, &long).await.answer().is_refused_for(ErrorCode::RequestInvalid, "code");
         for state in ["", "nonsense"] {
             let reply = posts(&node, &[("state", state), ("code", "x")]).await;
             reply.answer().is_refused(ErrorCode::AuthChallengeExpired);

@@ -44,6 +44,11 @@ fn parts(url: &str) -> (String, HashMap<String, String>) {
 }
 
 impl Browser {
+    /// The same browser, whose next request comes to another node.
+    pub fn at(&self, node: &Node) -> Browser {
+        Browser { node: node.clone(), ..self.clone() }
+    }
+
     /// Asks to be sent to a provider; `more` stands in the query too.
     pub async fn asks(node: &Node, provider: &str, more: &str) -> super::node::Reply {
         let (back, challenge) = (encoded(BACK), s256(VERIFIER));

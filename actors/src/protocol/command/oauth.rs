@@ -58,7 +58,7 @@ pub struct OauthCallback {
     #[serde(default)]
     #[param(ignore)]
     pub provider: String,
-    /// Names the flow.
+    /// The flow.
     pub state: Option<String>,
     /// What the provider gives tokens for.
     pub code: Option<String>,
@@ -68,7 +68,7 @@ pub struct OauthCallback {
     pub iss: Option<String>,
     /// Apple: who the person is, in JSON, on their first sign-in.
     pub user: Option<String>,
-    /// What was posted, kept here under this name: a POST from another site brings no cookie along.
+    /// What was posted, sealed: a POST from another site brings no cookie along.
     pub posted: Option<String>,
     /// What holds the flow to the browser, from its cookies.
     #[serde(skip)]
