@@ -79,7 +79,11 @@ async fn reset_password(app: web::Data<App>, call: Call<ResetPassword>, body: Bo
     reply(app.dispatch(&call, body.0).await)
 }
 
-/// Shows again who one is: with the second factor, else the password, else a code; the strongest that the account has.
+/// Shows again who one is, with the strongest that the account has: the second factor, else the password, else a code
+/// or a linked identity.
+///
+/// An identity is shown by the `code` and `codeVerifier` of a flow that was begun at `/auth/oauth/{provider}/start` with
+/// `reauthenticateSession`, or by an `idToken` with its `provider` and `nonce`. It must be linked to this very account.
 #[utoipa::path(
     post, path = "/auth/reauthenticate", operation_id = Reauthenticate::NAME, tag = "auth",
     request_body = Reauthenticate,

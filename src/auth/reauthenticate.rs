@@ -3,11 +3,13 @@
 //!
 //! # Why not any of them
 //! Whoever has found a device that is signed in may have its phone number too: a code by SMS proves nothing against a
-//! second factor or a password. So the strongest is asked for that the account has.
+//! second factor or a password, and no more does a browser that is signed in at a provider. So the strongest is asked for
+//! that the account has.
 
 use super::delays::{Key, Reserved};
 use super::hasher::Verdict;
 use super::login::owner;
+use super::oauth::{Arrival, Intent, Proof};
 use super::otp::Passed;
 use super::second_factor::{self, Place, Showing};
 use super::strength::Normal;
@@ -28,14 +30,16 @@ enum Shown {
     SecondFactor(second_factor::Shown),
     Password { phc: String, reserved: Reserved },
     Code(Passed),
+    Identity(Arrival),
 }
 
 impl Shown {
-    fn by(&self) -> &'static str {
+    fn by(&self) -> String {
         match self {
-            Shown::SecondFactor(shown) => shown.kind(),
-            Shown::Password { .. } => "password",
-            Shown::Code(_) => "otp",
+            Shown::SecondFactor(shown) => shown.kind().to_owned(),
+            Shown::Password { .. } => "password".to_owned(),
+            Shown::Code(_) => "otp".to_owned(),
+            Shown::Identity(arrival) => format!("oauth:{}", arrival.provider.name),
         }
     }
 }
@@ -83,7 +87,7 @@ impl Auth {
         }
         match password::of_user(user).one(self.db.read()).await? {
             Some(row) => self.show_password(command, identity, address, row.phc).await,
-            None => self.show_code(command, identity, address).await,
+            None => self.show_other(command, identity, address).await,
         }
     }
 
@@ -110,8 +114,30 @@ impl Auth {
         }
     }
 
+    /// By a code, or by an identity: what an account is signed in to with that has neither of the others.
+    async fn show_other(
+        &self,
+        command: &Reauthenticate,
+        identity: Identity,
+        address: Option<IpAddr>,
+    ) -> Outcome<Shown> {
+        let arrival = match (command, &command.code, &command.code_verifier) {
+            (Reauthenticate { provider: Some(provider), id_token: Some(id_token), .. }, ..) => {
+                // One that was made long ago may have been found on the device.
+                let since = Some(self.clock.now().minus(self.fresh));
+                self.vouched(provider, Proof { id_token, nonce: command.nonce.as_deref(), since }).await?
+            }
+            (_, Some(code), Some(verifier)) => {
+                self.arrival(code, verifier, Intent::Reauthenticate(identity.session)).await?
+            }
+            _ => return self.show_code(command, identity, address).await,
+        };
+        Ok(Shown::Identity(arrival))
+    }
+
     async fn show_code(&self, command: &Reauthenticate, identity: Identity, address: Option<IpAddr>) -> Outcome<Shown> {
-        let missing = || Refusal::invalid("verificationId", "is asked for: send a code for this purpose first");
+        let missing = "is asked for: send a code for this purpose, or show a linked identity (codeVerifier, idToken)";
+        let missing = || Refusal::invalid("verificationId", missing);
         let verification_id = command.verification_id.as_ref().ok_or_else(missing)?;
         let code = command.code.as_ref().ok_or_else(|| Refusal::invalid("code", "is missing"))?;
         let passed = self.try_code(verification_id, code, OtpPurpose::Reauthenticate, address).await?;
@@ -133,6 +159,7 @@ impl Auth {
                 Ok(self.delays.clear(transaction, reserved).await?)
             }
             Shown::Code(passed) => self.otp.consume(transaction, passed).await,
+            Shown::Identity(arrival) => self.recognise(transaction, arrival, identity.user).await,
         }
     }
 }

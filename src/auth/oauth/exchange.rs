@@ -3,7 +3,7 @@
 //! Never who may have which account: see `identities`.
 
 use super::Who;
-use super::flow::{CODE, Passed, hash, place};
+use super::flow::{CODE, Intent, Passed, hash, place};
 use super::identities::Came;
 use super::provider::Provider;
 use crate::auth::Auth;
@@ -15,7 +15,7 @@ use actors::clock::Clock;
 use actors::protocol::{ErrorCode, Outcome, view};
 use actors::retry::transact;
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use entities::{SessionId, Timestamp};
+use entities::Timestamp;
 use sea_orm::DatabaseTransaction;
 use std::sync::Arc;
 
@@ -62,16 +62,16 @@ impl Arrival {
 }
 
 impl Auth {
-    /// Tries a code: a flow's that was begun to sign in, or to link by a certain session.
+    /// Tries a code: a flow's that was begun for this.
     ///
     /// # Errors
     /// `auth.challenge_expired` for one that is over, used, or another's; `auth.challenge_exhausted`;
     /// `auth.provider_unknown` where its provider is known no longer.
-    pub(super) async fn arrival(&self, code: &str, verifier: &str, link: Option<SessionId>) -> Outcome<Arrival> {
+    pub async fn arrival(&self, code: &str, verifier: &str, intent: Intent) -> Outcome<Arrival> {
         let open = challenges::attempt(&self.db, &*self.clock, &CODE, code).await?;
         let passed: Passed = open.detail()?;
         let knows = verify_slices_are_equal(hash(verifier).as_bytes(), passed.code_challenge.as_bytes()).is_ok();
-        if !knows || passed.link != link {
+        if !knows || passed.intent != intent {
             return Err(ErrorCode::AuthChallengeExpired.into());
         }
         let who = self.unseal(&place(CODE.name, &passed.code_challenge), &passed.who).await?;

@@ -6,7 +6,7 @@
 //! sealed by the key ring that every node has, and good in the browser alone that holds the cookie. What is posted goes
 //! the same way. Of a flow that has ended well its nonce is noted until the flow would be over, so that it ends once.
 
-use super::provider::{Answer, Provider, Secrets};
+use super::provider::{Answer, Asked, Provider, Secrets};
 use super::{Who, invalid};
 use crate::auth::Auth;
 use crate::auth::challenges::{self, Purpose};
@@ -33,6 +33,27 @@ const POSTED: usize = 4096;
 /// What a client exchanges. A few tries, since an answer may be lost before anything is done; it is used once.
 pub const CODE: Purpose = Purpose { name: "oauthCode", ttl: Duration::from_secs(60), tries: 3 };
 
+/// What a flow was begun for, and what its code is good for alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Intent {
+    /// To sign in.
+    SignIn,
+    /// To link who somebody is to the account of this session.
+    Link(SessionId),
+    /// To show again that this session is its account's owner's.
+    Reauthenticate(SessionId),
+}
+
+impl Intent {
+    fn of(command: &OauthStart) -> Intent {
+        match (command.link_session, command.reauthenticate_session) {
+            (Some(session), _) => Intent::Link(session),
+            (None, Some(session)) => Intent::Reauthenticate(session),
+            (None, None) => Intent::SignIn,
+        }
+    }
+}
+
 /// A flow, as its `state` carries it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Flow {
@@ -40,11 +61,18 @@ struct Flow {
     redirect: String,
     client_state: Option<String>,
     code_challenge: String,
-    link: Option<SessionId>,
+    intent: Intent,
     /// The hash of what the browser's cookie holds.
     browser: String,
     secrets: Secrets,
     until: Timestamp,
+}
+
+impl Flow {
+    /// Since when the person must have shown who they are: to sign in, or to link, being signed in there is enough.
+    fn shown_since(&self) -> Option<Timestamp> {
+        matches!(self.intent, Intent::Reauthenticate(_)).then(|| self.until.minus(AWAY))
+    }
 }
 
 /// What a client may exchange.
@@ -54,8 +82,8 @@ pub struct Passed {
     pub provider: String,
     /// The client's own PKCE challenge.
     pub code_challenge: String,
-    /// The session that links it, where it does not sign in.
-    pub link: Option<SessionId>,
+    /// What it is good for.
+    pub intent: Intent,
     /// Who the person is there.
     pub who: Sealed,
 }
@@ -97,13 +125,14 @@ impl Auth {
             redirect: hash(&command.redirect_uri),
             client_state: command.state.clone(),
             code_challenge: command.code_challenge.clone(),
-            link: command.link_session,
+            intent: Intent::of(command),
             browser: hash(&command.browser),
             secrets: Secrets { verifier: random(), nonce: random() },
             until: self.clock.now().plus(AWAY),
         };
         let Sealed(state) = self.seal(&place(FLOW, &provider.name), &flow)?;
-        Ok((provider.authorize_url(&*self.clock, &state, &flow.secrets).await?, state))
+        let asked = Asked { state: &state, secrets: &flow.secrets, anew: flow.shown_since().is_some() };
+        Ok((provider.authorize_url(&*self.clock, asked).await?, state))
     }
 
     /// The flow of a `state`, while it is under way at this provider.
@@ -173,7 +202,7 @@ impl Auth {
                 user: None,
             },
         };
-        let who = provider.identify(&*self.clock, &answer, &flow.secrets).await?;
+        let who = provider.identify(&*self.clock, &answer, &flow.secrets, flow.shown_since()).await?;
         self.pass(provider, flow, &who).await
     }
 
@@ -182,7 +211,7 @@ impl Auth {
         let passed = Passed {
             provider: provider.name.clone(),
             code_challenge: flow.code_challenge.clone(),
-            link: flow.link,
+            intent: flow.intent,
             who: self.seal(&place("oauthCode", &flow.code_challenge), who)?,
         };
         transact(&self.db, &*self.clock, async |transaction| {

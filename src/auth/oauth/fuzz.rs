@@ -55,7 +55,7 @@ impl Setting {
 
     /// Who a token names, or the code that refuses it.
     async fn checks(&self, token: &str) -> Result<String, ErrorCode> {
-        let expected = Expected { audiences: &["us"], nonce: Some("n") };
+        let expected = Expected { audiences: &["us"], nonce: Some("n"), since: None };
         let checked = self.issuer.check(&*self.clock, token, expected).await;
         checked.map(|good| good.who.subject).map_err(|error| error.code())
     }

@@ -1,7 +1,7 @@
 //! Signing in elsewhere, by REST: redirects, what a provider posts, and the cookie that ties a flow to its browser.
 //! Never a rule of the flow: a handler hands its command to the wrapper.
 
-use super::flow::{AWAY, hash};
+use super::flow::{AWAY, Intent, hash};
 use crate::app::App;
 use crate::auth::http::signed_in;
 use crate::auth::sessions::Origin;
@@ -184,7 +184,7 @@ impl Run for OauthCallback {
 
 impl Run for OauthExchange {
     async fn run(self, app: &App, caller: &Caller) -> Outcome<view::SignedIn> {
-        let arrival = app.auth.arrival(&self.code, &self.code_verifier, None).await?;
+        let arrival = app.auth.arrival(&self.code, &self.code_verifier, Intent::SignIn).await?;
         app.auth.let_in_by(&arrival, Origin::of(caller, self.device)).await
     }
 }

@@ -2,6 +2,7 @@
 //! Never whether it is true: a provider has vouched for it already.
 
 use super::exchange::Arrival;
+use super::flow::Intent;
 use super::provider::Provider;
 use super::{Who, invalid};
 use crate::auth::contact::Address;
@@ -122,7 +123,7 @@ impl Auth {
         address: Option<IpAddr>,
         command: LinkAccount,
     ) -> Outcome<view::LinkedAccount> {
-        let arrival = self.arrival(&command.code, &command.code_verifier, Some(caller.session)).await?;
+        let arrival = self.arrival(&command.code, &command.code_verifier, Intent::Link(caller.session)).await?;
         let Arrival { provider, who, .. } = &arrival;
         let (linked, told) = transact(&self.db, &*self.clock, async |transaction| {
             arrival.use_up(transaction, &*self.clock).await?;
@@ -146,6 +147,21 @@ impl Auth {
             self.notices.tell(&account, News::IdentityLinked);
         }
         Ok(linked)
+    }
+
+    /// Uses up what has shown that somebody is who an account's owner is elsewhere.
+    ///
+    /// # Errors
+    /// Those of `Arrival::use_up`; `auth.identity_taken` where it is another account's, `auth.identity_not_found` where it
+    /// is nobody's; a fault of the database.
+    pub async fn recognise(&self, transaction: &DatabaseTransaction, arrival: &Arrival, user: UserId) -> Outcome<()> {
+        arrival.use_up(transaction, &*self.clock).await?;
+        let Who { issuer, subject, .. } = &arrival.who;
+        match identity::by_subject(issuer, subject).one(transaction).await? {
+            Some(known) if known.user_id == user => self.returns(transaction, arrival, known).await.map(drop),
+            Some(_) => Err(ErrorCode::AuthIdentityTaken.into()),
+            None => Err(ErrorCode::AuthIdentityNotFound.into()),
+        }
     }
 
     /// Who somebody is elsewhere, the first linked first.

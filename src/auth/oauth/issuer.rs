@@ -81,6 +81,9 @@ pub struct Expected<'a> {
     pub audiences: &'a [&'a str],
     /// The nonce, if there is to be a certain one.
     pub nonce: Option<&'a str>,
+    /// Since when the person must have signed in at the issuer, if it is not all the same. One that does not tell has
+    /// made the token since then.
+    pub since: Option<Timestamp>,
 }
 
 /// An id token that is good.
@@ -107,6 +110,9 @@ struct Claims {
     exp: f64,
     iat: f64,
     nbf: Option<f64>,
+    // Nobody but who asks for it minds how it is written.
+    #[serde(default)]
+    auth_time: Value,
     nonce: Option<String>,
     #[serde(flatten)]
     person: Person,
@@ -249,6 +255,8 @@ impl Issuer {
             Audience::Several(all) => (all.iter().any(is_us), all.len() > 1),
         };
         let (exp, iat) = (claims.exp as i64, claims.iat as i64);
+        let shown_at = claims.auth_time.as_f64().map_or(iat, |at| at as i64);
+        let since = expected.since.map(|since| since.millis() / 1000);
         match () {
             () if claims.iss != self.url && !self.aliases.contains(&claims.iss.as_str()) => Err("another issuer's"),
             () if !for_us => Err("for another audience"),
@@ -256,6 +264,7 @@ impl Issuer {
             () if claims.azp.as_ref().is_some_and(|azp| !is_us(azp)) => Err("given to somebody else"),
             () if exp <= now.saturating_sub(LEEWAY) => Err("over"),
             () if iat > now + LEEWAY => Err("made in the future"),
+            () if since.is_some_and(|since| shown_at < since - LEEWAY) => Err("of a sign-in that is long past"),
             () if claims.nbf.is_some_and(|nbf| nbf as i64 > now + LEEWAY) => Err("not good yet"),
             () if expected.nonce.is_some() && claims.nonce.as_deref() != expected.nonce => Err("for another request"),
             () if claims.sub.is_empty() || claims.sub.len() > SUBJECT || claims.sub.contains('\0') => {

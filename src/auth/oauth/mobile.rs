@@ -15,21 +15,34 @@ impl Auth {
     /// Signs in with an id token, or with an access token of Facebook.
     ///
     /// # Errors
-    /// `auth.provider_unknown`, `auth.identity_invalid`, `auth.provider_unavailable`; `request.invalid` for an access
-    /// token of a provider that gives id tokens; `auth.challenge_expired` for an id token that was taken before.
+    /// Those of `vouched`; `request.invalid` for an access token of a provider that gives id tokens;
+    /// `auth.challenge_expired` for an id token that was taken before.
     pub(super) async fn mobile(&self, command: OauthMobile, origin: Origin) -> Outcome<view::SignedIn> {
-        let provider = self.oauth.provider(&command.provider)?;
-        let (mut who, ticket) = match (&command.id_token, &command.access_token) {
+        let mut arrival = match (&command.id_token, &command.access_token) {
             (Some(id_token), _) => {
-                let proof = Proof { id_token, nonce: command.nonce.as_deref() };
-                let Good { who, until } = provider.vouched(&*self.clock, proof).await?;
-                (who, Ticket::Token { name: signed_part(&provider, id_token)?, until })
+                let proof = Proof { id_token, nonce: command.nonce.as_deref(), since: None };
+                self.vouched(&command.provider, proof).await?
             }
-            (None, Some(access_token)) => (provider.vouched_by_access(access_token).await?, Ticket::Access),
+            (None, Some(access_token)) => {
+                let provider = self.oauth.provider(&command.provider)?;
+                let who = provider.vouched_by_access(access_token).await?;
+                Arrival { provider, who, ticket: Ticket::Access }
+            }
             (None, None) => return Err(Fault::new("a command that was checked has no token").into()),
         };
-        who.name = who.name.or(command.display_name);
-        self.let_in_by(&Arrival { provider, who, ticket }, origin).await
+        arrival.who.name = arrival.who.name.or(command.display_name);
+        self.let_in_by(&arrival, origin).await
+    }
+
+    /// Whom an id token names that a native app brings along.
+    ///
+    /// # Errors
+    /// `auth.provider_unknown`, `auth.identity_invalid`, `auth.provider_unavailable`
+    pub async fn vouched(&self, provider: &str, proof: Proof<'_>) -> Outcome<Arrival> {
+        let provider = self.oauth.provider(provider)?;
+        let name = signed_part(&provider, proof.id_token)?;
+        let Good { who, until } = provider.vouched(&*self.clock, proof).await?;
+        Ok(Arrival { provider, who, ticket: Ticket::Token { name, until } })
     }
 }
 

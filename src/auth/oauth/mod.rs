@@ -20,6 +20,10 @@ mod mobile;
 mod provider;
 mod web;
 
+pub use exchange::Arrival;
+pub use flow::Intent;
+pub use provider::Proof;
+
 use crate::config;
 use crate::config::oauth::ProviderKind;
 use actors::protocol::{Error, ErrorCode, Fault, Outcome, Refusal};

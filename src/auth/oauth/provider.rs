@@ -9,6 +9,7 @@ use super::{ProviderKind, Who, invalid, unavailable};
 use crate::config::oauth as config;
 use actors::clock::Clock;
 use actors::protocol::{ErrorCode, Fault, Outcome};
+use entities::Timestamp;
 use oauth2::basic::{
     BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType,
 };
@@ -51,6 +52,16 @@ pub struct Secrets {
     pub nonce: String,
 }
 
+/// What a browser is sent to a provider with.
+pub struct Asked<'a> {
+    /// Names the flow.
+    pub state: &'a str,
+    /// What only the flow knows.
+    pub secrets: &'a Secrets,
+    /// Whether the person is to sign in there anew, though they have.
+    pub anew: bool,
+}
+
 /// What a browser came back with.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Answer {
@@ -70,6 +81,8 @@ pub struct Proof<'a> {
     pub id_token: &'a str,
     /// The nonce that it must have, if the app asked for one.
     pub nonce: Option<&'a str>,
+    /// Since when the person must have signed in there, if it is not all the same.
+    pub since: Option<Timestamp>,
 }
 
 /// The id token beside the access token (OpenID Connect Core, section 3.1.3.3).
@@ -123,19 +136,24 @@ impl Provider {
     ///
     /// # Errors
     /// `auth.provider_unavailable`
-    pub async fn authorize_url(&self, clock: &dyn Clock, state: &str, secrets: &Secrets) -> Outcome<Url> {
+    pub async fn authorize_url(&self, clock: &dyn Clock, asked: Asked<'_>) -> Outcome<Url> {
         let client = self.client(clock).await?;
-        let verifier = PkceCodeVerifier::new(secrets.verifier.clone());
-        let mut request = client
-            .authorize_url(|| CsrfToken::new(state.to_owned()))
+        let verifier = PkceCodeVerifier::new(asked.secrets.verifier.clone());
+        let request = client
+            .authorize_url(|| CsrfToken::new(asked.state.to_owned()))
             .add_scopes(self.scopes.iter().cloned().map(Scope::new))
             .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier))
-            .add_extra_param("nonce", secrets.nonce.as_str());
-        if let Manner::Apple(..) = self.manner {
+            .add_extra_param("nonce", asked.secrets.nonce.as_str());
+        let request = match &self.manner {
             // Apple refuses to tell the e-mail address or the name in any other way:
             // https://developer.apple.com/documentation/signinwithapplerestapi/request-an-authorization-to-the-sign-in-with-apple-server
-            request = request.add_extra_param("response_mode", "form_post");
-        }
+            Manner::Apple(..) => request.add_extra_param("response_mode", "form_post"),
+            // OpenID Connect Core, section 3.1.2.1: as `prompt=login`, which Google refuses, and the token tells of it.
+            Manner::OpenId(_) if asked.anew => request.add_extra_param("max_age", "0"),
+            // https://developers.facebook.com/docs/facebook-login/guides/advanced/re-authentication
+            Manner::Facebook(_) if asked.anew => request.add_extra_param("auth_type", "reauthenticate"),
+            Manner::OpenId(_) | Manner::Facebook(_) => request,
+        };
         Ok(request.url().0)
     }
 
@@ -169,11 +187,17 @@ impl Provider {
         Ok(client)
     }
 
-    /// Who the person is with whom the browser came back.
+    /// Who the person is with whom the browser came back, and who has signed in there since then, as far as it is told.
     ///
     /// # Errors
     /// `auth.provider_refused`, `auth.provider_unavailable`, `auth.identity_invalid`
-    pub async fn identify(&self, clock: &dyn Clock, answer: &Answer, secrets: &Secrets) -> Outcome<Who> {
+    pub async fn identify(
+        &self,
+        clock: &dyn Clock,
+        answer: &Answer,
+        secrets: &Secrets,
+        since: Option<Timestamp>,
+    ) -> Outcome<Who> {
         self.check_answerer(clock, answer.iss.as_deref()).await?;
         match answer.error.as_deref() {
             Some("temporarily_unavailable" | "server_error") => return Err(unavailable(&self.name, "it says so")),
@@ -191,7 +215,7 @@ impl Provider {
         let id_token = tokens.extra_fields().id_token.as_deref();
         let id_token = id_token.ok_or_else(|| unavailable(&self.name, "it gave no id token"))?;
         let audiences = [self.client_id.as_str()];
-        let expected = Expected { audiences: &audiences, nonce: Some(&secrets.nonce) };
+        let expected = Expected { audiences: &audiences, nonce: Some(&secrets.nonce), since };
         let who = issuer.check(clock, id_token, expected).await?.who;
         let mut who = self.completed(issuer, clock, who, access_token).await?;
         who.name = who.name.or(name);
@@ -249,7 +273,7 @@ impl Provider {
     /// `auth.identity_invalid`, `auth.provider_unavailable`
     pub async fn vouched(&self, clock: &dyn Clock, proof: Proof<'_>) -> Outcome<super::issuer::Good> {
         let audiences: Vec<&str> = [&self.client_id].into_iter().chain(&self.audiences).map(String::as_str).collect();
-        let expected = Expected { audiences: &audiences, nonce: proof.nonce };
+        let expected = Expected { audiences: &audiences, nonce: proof.nonce, since: proof.since };
         match &self.manner {
             Manner::OpenId(issuer) | Manner::Apple(issuer, _) => issuer.check(clock, proof.id_token, expected).await,
             Manner::Facebook(facebook) => facebook.check(clock, proof.id_token, expected).await,

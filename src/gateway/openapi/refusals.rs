@@ -44,6 +44,11 @@ const REFUSALS: &[(&str, &[ErrorCode])] = {
         ("auth.resetPassword", &[AuthPasswordWeak, AuthBusy]),
         ("auth.reauthenticate", CODE),
         ("auth.reauthenticate", &[AuthCredentialsInvalid, AuthBusy, AuthSecondFactorInvalid, AuthSecondFactorLimited]),
+        (
+            "auth.reauthenticate",
+            &[AuthChallengeExpired, AuthChallengeExhausted, AuthProviderUnknown, AuthProviderUnavailable],
+        ),
+        ("auth.reauthenticate", &[AuthIdentityInvalid, AuthIdentityTaken, AuthIdentityNotFound]),
         ("auth.refreshToken", &[AuthRefreshInvalid, AuthRefreshReused, RequestForbiddenOrigin]),
         ("auth.logout", &[AuthRefreshInvalid, RequestForbiddenOrigin]),
         ("auth.setup2fa", &[AuthSecondFactorEnabled]),

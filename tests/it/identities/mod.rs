@@ -6,6 +6,7 @@ mod facebook;
 mod flows;
 mod linking;
 mod native;
+mod reauthenticating;
 mod second_factor;
 mod tokens;
 

@@ -10,11 +10,13 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 /// The longest name of a provider.
-const PROVIDER: usize = 32;
+pub(super) const PROVIDER: usize = 32;
 /// The longest one-time code of ours; one has 43 bytes.
 const CODE: usize = 64;
+/// The longest nonce.
+pub(super) const NONCE: usize = 256;
 /// The longest token or answer of a provider.
-const FOREIGN: usize = 8 * 1024;
+pub(super) const FOREIGN: usize = 8 * 1024;
 
 /// Sends a browser to a provider. It comes back to `redirectUri` with a `code` for `auth.oauthExchange`, or an `error`.
 #[derive(Debug, Deserialize, ToSchema, utoipa::IntoParams)]
@@ -33,6 +35,9 @@ pub struct OauthStart {
     pub state: Option<String>,
     /// To link instead of signing in: the `sessionId` by which `auth.linkAccount` is going to be called.
     pub link_session: Option<SessionId>,
+    /// To show again who one is instead of signing in: the `sessionId` by which `auth.reauthenticate` is going to be
+    /// called. The provider is asked to have the person sign in anew.
+    pub reauthenticate_session: Option<SessionId>,
     /// What holds the flow to the browser; never a client's to say.
     #[serde(skip)]
     #[schema(ignore)]
@@ -45,6 +50,9 @@ command!(OauthStart = "auth.oauthStart" -> view::OauthStarted, ACCESS: Access::P
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
     if c.code_challenge.len() != 43 || !c.code_challenge.bytes().all(plain) {
         return Err(Refusal::invalid("codeChallenge", "must be a SHA-256 in base64url: 43 characters").into());
+    }
+    if c.link_session.is_some() && c.reauthenticate_session.is_some() {
+        return Err(Refusal::invalid("reauthenticateSession", "give one of linkSession and reauthenticateSession").into());
     }
     c.state.as_ref().map_or(Ok(()), |state| check::text("state", state, 1, 512))
 });
@@ -127,7 +135,7 @@ command!(OauthMobile = "auth.oauthMobile" -> view::SignedIn, ACCESS: Access::Pub
         (None, Some(token)) => check::text("accessToken", token, 1, FOREIGN)?,
         _ => return Err(Refusal::invalid("idToken", "give one of idToken and accessToken").into()),
     }
-    c.nonce.as_ref().map_or(Ok(()), |nonce| check::text("nonce", nonce, 1, 256))?;
+    c.nonce.as_ref().map_or(Ok(()), |nonce| check::text("nonce", nonce, 1, NONCE))?;
     c.display_name.as_ref().map_or(Ok(()), |name| check::text("displayName", name, 1, 100))?;
     c.device.as_ref().map_or(Ok(()), Device::check)
 });
@@ -163,7 +171,7 @@ command!(UnlinkAccount = "auth.unlinkAccount" -> (), ACCESS: Access::Fresh;
     |c| check::text("provider", &c.provider, 1, PROVIDER));
 
 /// RFC 7636, section 4.1.
-fn verifier(value: &str) -> Outcome<()> {
+pub(super) fn verifier(value: &str) -> Outcome<()> {
     let unreserved = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     if !(43..=128).contains(&value.len()) || !value.bytes().all(unreserved) {
         return Err(

@@ -1,7 +1,7 @@
 //! Passwords: registering and signing in with one, setting another, and showing again who one is.
 //! Never what a good password is: the node's settings say that.
 
-use super::{Access, Command, Device, Doors, OtpChannel};
+use super::{Access, Command, Device, Doors, OtpChannel, oauth};
 use crate::protocol::check;
 use crate::protocol::error::{Outcome, Refusal};
 use crate::protocol::view;
@@ -158,7 +158,9 @@ command!(ResetPassword = "auth.resetPassword" -> (), ACCESS: Access::Public, DOO
 });
 
 /// Shows again who one is, so that the session may change how the account is signed in to: with the second factor's
-/// `code` if the account has one, else with its `password`, else with a code that was sent for that purpose.
+/// `code` if the account has one, else with its `password`; else with a code that was sent for that purpose, or with an
+/// identity that is linked to the account: the `code` and `codeVerifier` of a flow that was begun with
+/// `reauthenticateSession`, or an `idToken` that a provider's SDK has just given to a native app.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Reauthenticate {
@@ -166,8 +168,17 @@ pub struct Reauthenticate {
     pub password: Option<Password>,
     /// From `auth.sendOtp` with the purpose `reauthenticate`, for an account that has neither.
     pub verification_id: Option<String>,
-    /// The code of the second factor, a backup code, or the six digits that belong to `verificationId`.
+    /// The code of the second factor, a backup code, the six digits that belong to `verificationId`, or what a flow's
+    /// browser came back with.
     pub code: Option<String>,
+    /// What the flow's PKCE challenge was made of; `code` is the flow's then.
+    pub code_verifier: Option<String>,
+    /// Who gave `idToken`, as this node calls it.
+    pub provider: Option<String>,
+    /// An id token of OpenID Connect; taken once, and not if it tells of a sign-in that is long past.
+    pub id_token: Option<String>,
+    /// The nonce that the app asked for, as it stands in the id token.
+    pub nonce: Option<String>,
 }
 command!(Reauthenticate = "auth.reauthenticate" -> view::Reauthenticated; |c| {
     if let Some(password) = &c.password {
@@ -176,7 +187,22 @@ command!(Reauthenticate = "auth.reauthenticate" -> view::Reauthenticated; |c| {
     if let Some(id) = &c.verification_id {
         check::text("verificationId", id, 1, 64)?;
     }
-    c.code.as_ref().map_or(Ok(()), |code| check::text("code", code, 1, 64))
+    c.code.as_ref().map_or(Ok(()), |code| check::text("code", code, 1, 64))?;
+    if let Some(value) = &c.code_verifier {
+        oauth::verifier(value)?;
+    }
+    if c.provider.is_some() != c.id_token.is_some() {
+        return Err(Refusal::invalid("idToken", "goes with its provider").into());
+    }
+    let given = [
+        ("provider", &c.provider, oauth::PROVIDER),
+        ("idToken", &c.id_token, oauth::FOREIGN),
+        ("nonce", &c.nonce, oauth::NONCE),
+    ];
+    for (field, value, longest) in given {
+        value.as_ref().map_or(Ok(()), |value| check::text(field, value, 1, longest))?;
+    }
+    Ok(())
 });
 
 fn verification(id: &str, code: &str) -> Outcome<()> {
