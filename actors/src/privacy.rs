@@ -207,7 +207,8 @@ fn table(pairs: &[(UserId, UserId)]) -> Table {
 }
 
 /// Stamps that it has changed who may see what of these users. In the transaction that changed their privacy, contacts
-/// or blocks; after it `Entries::audience_changed` tells of each, and where that is lost, the sweep finds the stamp.
+/// or blocks, or in which they took up a request; after it `Entries::audience_changed` tells of each, and where that is
+/// lost, the sweep finds the stamp.
 ///
 /// # Errors
 /// Those of the database.

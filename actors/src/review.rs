@@ -55,7 +55,7 @@ impl Review {
         self.close_ended_sessions(since).await?;
         self.part_strangers(since).await?;
         self.presences.review_told().await?;
-        self.review_audiences(since, was_deaf).await?;
+        self.review_audiences(since).await?;
         let settled = self.deaf_at.is_none_or(|at| now.since(at) >= self.limits.sweep);
         let watched = self.entries.watched();
         show(&self.entries, &self.presences, &watched, settled).await?;
@@ -74,12 +74,8 @@ impl Review {
         Ok(())
     }
 
-    /// It is looked again who may hear what of those of whom that changed since then; of all, where no node's word has
-    /// come through: what a request was taken up by leaves no stamp.
-    async fn review_audiences(&self, since: Timestamp, was_deaf: bool) -> Result<(), DbErr> {
-        if was_deaf {
-            return self.presences.review(self.entries.watched().into_iter().collect()).await;
-        }
+    /// It is looked again who may hear what of those of whom that changed since then.
+    async fn review_audiences(&self, since: Timestamp) -> Result<(), DbErr> {
         let changed = user::audience_changed_since(since).select_only().column(user::Column::Id);
         let changed: HashSet<UserId> = changed.into_tuple().all(self.db.read()).await?.into_iter().collect();
         if changed.is_empty() {

@@ -161,6 +161,11 @@ impl Work {
         self.participants.get(&(conversation, user)).and_then(Option::as_ref).is_some_and(|row| row.request)
     }
 
+    /// Those who have taken up a request.
+    pub fn takers(&self) -> Vec<UserId> {
+        self.written.values().flat_map(|written| &written.takers).copied().collect()
+    }
+
     /// What was written to each conversation that an item named.
     pub fn into_written(mut self) -> HashMap<ConversationId, Written> {
         for (id, head) in &self.heads {

@@ -14,6 +14,7 @@ use super::apply::{Head, Stored, Work};
 use super::change::{Change, Done, Written};
 use crate::clock::Clock;
 use crate::journal::Item;
+use crate::privacy::audience_changed;
 use crate::protocol::Refusal;
 use crate::retry::{self, Failed};
 use crate::sql::{Table, select_in};
@@ -482,7 +483,11 @@ async fn save_users(connection: &DatabaseTransaction, work: &mut Work) -> Result
         .update(connection, &["uuid", "bigint"], |values| {
             format!("UPDATE users SET user_rev = v.column2 FROM (VALUES {values}) AS v WHERE users.id = v.column1")
         })
-        .await
+        .await?;
+    match work.takers() {
+        takers if takers.is_empty() => Ok(()),
+        takers => audience_changed(connection, work.now, &takers).await,
+    }
 }
 
 async fn save_heads(connection: &DatabaseTransaction, work: &Work) -> Result<(), DbErr> {

@@ -5,7 +5,7 @@ use super::support::*;
 use actors::caller::{Caller, Identity};
 use actors::cluster::most_present;
 use actors::protocol::Door;
-use entities::{Audience, Privacy, user};
+use entities::{Audience, Privacy, participant, user};
 use sea_orm::{ActiveModelTrait, ConnectionTrait, Set};
 use view::Status;
 
@@ -229,6 +229,26 @@ on_both! {
             // What changes while somebody is hidden is not told; what they find then is how it is.
             town.sets(one, Status::Online).await;
         }
+    }
+
+    async fn that_a_request_was_taken_up_is_found_by_the_sweep_where_the_hint_is_lost(stage: &Stage) {
+        let bus = LocalBus::new();
+        let one = Node::named(stage, &bus, "one").await;
+        let two = Node::start(stage, Setting::named(&bus, "two").at(&one.clock)).await;
+        let [ann, bob] = one.users(["ann", "bob"]).await;
+        let chat = one.group(ann, &[bob]).await;
+        let asked = participant::ActiveModel { request: Set(true), ..one.member(chat, bob).await.into() };
+        asked.update(one.db.write()).await.unwrap();
+        let watcher = Ear::new(&one, ann);
+        one.presences.watch(&caller(&watcher), WatchPresence { user_ids: vec![bob] }).await.unwrap();
+        two.presences.opened(bob, device()).await;
+        one.sweeps().await;
+        assert!(watcher.hears().is_empty(), "nothing, before he answers");
+        bus.lose_hints(true);
+        two.says(chat, bob, "hello").await;
+        one.sweeps().await;
+        let told = watcher.hears();
+        assert_eq!(told.iter().map(|told| &told["data"]["status"]).collect::<Vec<_>>(), ["online"]);
     }
 
     async fn what_changes_while_somebody_is_hidden_is_found_when_they_are_shown_again(stage: &Stage) {
