@@ -19,6 +19,8 @@ pub fn routes(cfg: &mut web::ServiceConfig) {
     cfg.service(web::resource("/conversations").get(list).post(create))
         .service(web::resource("/conversations/{conversationId}").get(get).patch(update))
         .service(web::resource("/conversations/{conversationId}/mine").patch(update_mine))
+        .service(web::resource("/conversations/{conversationId}/accept").post(accept))
+        .service(web::resource("/conversations/{conversationId}/decline").post(decline))
         .service(web::resource("/conversations/{conversationId}/leave").post(leave))
         .service(web::resource("/conversations/{conversationId}/owner").post(transfer_ownership))
         .service(web::resource("/conversations/{conversationId}/participants").get(participants).post(add_participants))
@@ -37,6 +39,8 @@ pub fn routes(cfg: &mut web::ServiceConfig) {
     get,
     update,
     update_mine,
+    accept,
+    decline,
     leave,
     transfer_ownership,
     participants,
@@ -70,6 +74,8 @@ by_conversations! {
     TransferOwnership => transfer_ownership,
     UpdateConversation => update,
     UpdateMine => update_mine,
+    AcceptRequest => accept,
+    DeclineRequest => decline,
 }
 
 /// Opens a conversation.
@@ -150,8 +156,6 @@ async fn update(
 struct MinePatch {
     /// Shown as unread although it was read; a later `markRead` takes it away.
     marked_unread: Option<bool>,
-    /// `false` takes up a request. Saying something there, or reacting, does so too.
-    request: Option<bool>,
 }
 
 /// Changes what of a conversation is the caller's own.
@@ -166,8 +170,34 @@ async fn update_mine(
     id: Id<ConversationId>,
     Body(patch): Body<MinePatch>,
 ) -> Reply<view::Mine> {
-    let MinePatch { marked_unread, request } = patch;
-    reply(app.dispatch(&call, UpdateMine { conversation_id: id.0, marked_unread, request }).await)
+    let MinePatch { marked_unread } = patch;
+    reply(app.dispatch(&call, UpdateMine { conversation_id: id.0, marked_unread }).await)
+}
+
+/// Takes up a request.
+///
+/// It is a conversation like others from then on. Saying something there, or reacting, does so too; and all of it also
+/// after it was declined.
+#[utoipa::path(
+    post, path = "/conversations/{conversationId}/accept", operation_id = AcceptRequest::NAME, tag = "conversations",
+    params(("conversationId" = ConversationId, Path)),
+    responses((status = 200, description = "The conversation after it", body = view::Conversation)),
+)]
+async fn accept(app: web::Data<App>, call: Call<AcceptRequest>, id: Id<ConversationId>) -> Reply<view::Conversation> {
+    reply(app.dispatch(&call, AcceptRequest { conversation_id: id.0 }).await)
+}
+
+/// Declines a request.
+///
+/// It goes from the caller's lists, on all their devices, and further messages do not bring it back. Whoever asked is not
+/// told, and sees what they saw: what they write is kept. The caller may still take it up.
+#[utoipa::path(
+    post, path = "/conversations/{conversationId}/decline", operation_id = DeclineRequest::NAME,
+    tag = "conversations", params(("conversationId" = ConversationId, Path)),
+    responses((status = 204, description = "Declined")),
+)]
+async fn decline(app: web::Data<App>, call: Call<DeclineRequest>, id: Id<ConversationId>) -> Reply<()> {
+    reply(app.dispatch(&call, DeclineRequest { conversation_id: id.0 }).await)
 }
 
 /// Leaves a group.

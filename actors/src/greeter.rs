@@ -25,7 +25,7 @@ const SEEN_WITHIN: Duration = Duration::from_secs(300);
 /// Conversations of which a client is told at once that they are no longer the user's.
 const GONE: usize = 2000;
 
-/// Where a user is a member.
+/// Where a user is a member, and has not declined to be.
 #[derive(Debug, Clone, Copy)]
 pub struct Membership {
     /// The conversation.
@@ -40,7 +40,7 @@ pub struct Arrival {
     pub user: User,
     /// Their counter.
     pub user_rev: i64,
-    /// Where they are a member.
+    /// Where they are a member, without what they have declined.
     pub memberships: Vec<Membership>,
 }
 
@@ -192,7 +192,10 @@ async fn arrive(
     let distinct: Vec<UserId> = rows.iter().map(|row| row.id).collect();
     if !distinct.is_empty() {
         let found = select_in(db.read(), &distinct, "uuid", |list| {
-            format!("SELECT user_id, conversation_id, visible_from_seq FROM participants WHERE user_id IN ({list}) AND until_rev IS NULL")
+            format!(
+                "SELECT user_id, conversation_id, visible_from_seq FROM participants WHERE user_id IN ({list}) \
+                 AND until_rev IS NULL AND declined_rev IS NULL"
+            )
         })
         .await?;
         for row in &found {

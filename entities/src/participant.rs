@@ -74,6 +74,8 @@ pub struct Model {
     pub user_rev: i64,
     /// A private conversation that the other one opened, and that this one has not taken up: privacy made it a request.
     pub request: bool,
+    /// The conversation's `rev` at which they declined that request; none unless they have.
+    pub declined_rev: Option<i64>,
     /// When this span began.
     pub joined_at: UnixTimestamp,
     /// When it ended; none while it lasts.

@@ -150,6 +150,7 @@ const DEFINITIONS: &[&str] = &[
     "CREATE INDEX blocks_user_rev ON blocks (owner_id, user_rev)",
     "ALTER TABLE conversations ADD COLUMN blocked BOOLEAN NOT NULL DEFAULT {false}",
     "ALTER TABLE participants ADD COLUMN request BOOLEAN NOT NULL DEFAULT {false}",
+    "ALTER TABLE participants ADD COLUMN declined_rev BIGINT",
     "CREATE TABLE reports (
         id {id} NOT NULL PRIMARY KEY,
         reporter_id {id} NOT NULL,

@@ -197,6 +197,8 @@ pub const COMMANDS: &[Served] = &[
     Served::of::<TransferOwnership>(),
     Served::of::<UpdateConversation>(),
     Served::of::<UpdateMine>(),
+    Served::of::<AcceptRequest>(),
+    Served::of::<DeclineRequest>(),
     Served::of::<SendMessage>(),
     Served::of::<MessagesByConversation>(),
     Served::of::<Changes>(),

@@ -100,6 +100,7 @@ impl<'a> Life<'a> {
         self.does("conversations.getByUser", json!({})).await;
         self.does("conversations.update", with(there.clone(), json!({ "name": "cake" }))).await;
         self.does("conversations.updateMine", with(there.clone(), json!({ "markedUnread": true }))).await;
+        self.takes_requests().await;
         self.does("conversations.addParticipant", with(there.clone(), json!({ "userIds": [self.cid.id] }))).await;
         self.does("conversations.listParticipants", there.clone()).await;
         self.does("conversations.setRole", with(cid.clone(), json!({ "role": "admin" }))).await;
@@ -108,6 +109,13 @@ impl<'a> Life<'a> {
         let bob = with(there.clone(), json!({ "userId": self.bob.id }));
         self.does("conversations.transferOwnership", bob).await;
         self.does("conversations.leave", there).await;
+    }
+
+    async fn takes_requests(&self) {
+        self.does("users.updatePrivacy", json!({ "privateChats": "nobody" })).await;
+        let asked = json!({ "conversationId": self.bob.meets(&self.ann).await });
+        self.does("conversations.decline", asked.clone()).await;
+        self.does("conversations.accept", asked).await;
     }
 
     async fn writes(&self, group: ConversationId) {

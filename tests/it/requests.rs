@@ -85,15 +85,12 @@ stories! {
             let (phone, laptop) = (bob.connects().await, bob.at(&fleet[1]).connects().await);
             let user_rev = laptop.ready["userRev"].as_i64().unwrap();
             anns.calls("presence.watch", json!({ "userIds": [bob.id] })).await.ok();
-            let again = json!({ "conversationId": pair, "request": true });
-            phone.calls("conversations.updateMine", again).await.is_refused_for(ErrorCode::RequestInvalid, "request");
             match answer {
                 "a message" => drop(phone.says_in(pair, "hello, ann").await),
                 "a reaction" => drop(phone.reacts(hello, "☕").await.ok()),
                 _ => {
-                    let mine = json!({ "conversationId": pair, "request": false });
-                    assert_eq!(bob.calls("conversations.updateMine", mine.clone()).await.ok().get("request"), None);
-                    bob.calls("conversations.updateMine", mine).await.ok();
+                    assert_eq!(bob.accepts(pair).await.ok_with(200)["me"].get("request"), None);
+                    phone.accepts(pair).await.ok();
                 }
             }
             let told = laptop.hears("conversation.mine").await;
@@ -118,12 +115,103 @@ stories! {
         let pair = ann.meets(&bob).await;
         let user_rev = bob.connects().await.ready["userRev"].as_i64().unwrap();
         let there = bob.at(&fleet[1]);
-        let mine = json!({ "conversationId": pair, "request": false });
-        let (said, taken) =
-            tokio::join!(bob.sends(pair, "hello, ann"), there.calls("conversations.updateMine", mine));
+        let (said, taken) = tokio::join!(bob.sends(pair, "hello, ann"), there.accepts(pair));
         said.ok();
         taken.ok();
         assert_eq!(bob.own_changes(user_rev).await.ok()["nextUserRev"], user_rev + 1);
         assert!(listed(&bob, true).await.is_empty());
+    }
+
+    async fn a_declined_request_is_gone_from_every_device_and_whoever_asked_hears_nothing(stage: Stage) {
+        let fleet = Fleet::start(&stage, 2).await;
+        for at in 0..2 {
+            let [ann, bob] = fleet[0].people(["ann", "bob"]).await;
+            bob.lets("privateChats", "nobody").await;
+            let pair = ann.meets(&bob).await;
+            ann.says_in(pair, "hello, bob").await;
+            let anns = ann.at(&fleet[1]).connects().await;
+            let (phone, laptop) = (bob.connects().await, bob.at(&fleet[1]).connects().await);
+            let user_rev = laptop.ready["userRev"].as_i64().unwrap();
+            let seen = ann.opens(pair).await.ok();
+            let door = &bob.doors().await[at];
+            door.declines(pair).await.ok_with(204);
+            for device in [&phone, &laptop] {
+                let told = device.hears("conversation.removed").await;
+                assert_eq!((&told["conversationId"], &told["userRev"]), (&json!(pair), &json!(user_rev + 1)));
+            }
+            // Once more is nothing new.
+            bob.declines(pair).await.ok();
+            let changes = bob.own_changes(user_rev).await.ok();
+            assert_eq!((&changes["items"][0]["type"], &changes["nextUserRev"]), (&json!("gone"), &json!(user_rev + 1)));
+            // For Ann all is as before; what she writes is kept, and does not bring it back.
+            assert_eq!(ann.opens(pair).await.ok(), seen);
+            let said = ann.says_in(pair, "are you there?").await;
+            anns.hears_said("are you there?").await;
+            let events: Vec<Value> = anns.heard().iter().map(|frame| frame["event"].clone()).collect();
+            assert_eq!(events, ["message.created"]);
+            assert!(listed(&bob, true).await.is_empty() && listed(&bob, false).await.is_empty());
+            for device in [&phone, &laptop] {
+                device.is_served().await;
+                assert!(!device.has_heard("message.created"));
+            }
+            let known = json!({ "known": [[pair, seen["lastRev"]]], "userRev": user_rev });
+            let anew = bob.connects_with(known).await;
+            assert_eq!((&anew.ready["heads"], &anew.ready["gone"][0]["conversationId"]), (&json!([]), &json!(pair)));
+            assert_eq!(bob.connects().await.ready["heads"], json!([]));
+            // He thinks otherwise: it comes back with all that was said.
+            if at == 0 {
+                bob.accepts(pair).await.ok();
+            } else {
+                bob.meets(&ann).await;
+                phone.says_in(pair, "hello, ann").await;
+                anns.hears_said("hello, ann").await;
+            }
+            let told = laptop.hears("conversation.added").await;
+            assert_eq!((&told["conversationId"], told["data"]["me"].get("request")), (&json!(pair), None));
+            assert_eq!(listed(&bob, false).await, [json!(pair)]);
+            assert_eq!(laptop.history(pair).await.ok()["items"][1], said);
+        }
+    }
+
+    async fn only_a_request_to_oneself_is_declined(stage: Stage) {
+        let node = Node::start(&stage).await;
+        let [ann, bob, cid] = node.people(["ann", "bob", "cid"]).await;
+        bob.lets("privateChats", "nobody").await;
+        let (asked, open) = (ann.meets(&bob).await, ann.meets(&cid).await);
+        let group = ann.creates_group("tea", &[&bob]).await;
+        for (person, conversation, code) in [
+            (&ann, asked, ErrorCode::ConversationNotARequest),
+            (&cid, open, ErrorCode::ConversationNotARequest),
+            (&bob, group, ErrorCode::ConversationNotARequest),
+            (&cid, asked, ErrorCode::ConversationNotFound),
+        ] {
+            for door in person.doors().await {
+                door.declines(conversation).await.is_refused(code);
+            }
+        }
+        cid.accepts(asked).await.is_refused(ErrorCode::ConversationNotFound);
+        // What is no request any more is not declined; what never was one needs no taking up.
+        bob.accepts(asked).await.ok();
+        bob.declines(asked).await.is_refused(ErrorCode::ConversationNotARequest);
+        let rev = ann.own_changes(0).await.ok()["nextUserRev"].clone();
+        ann.accepts(asked).await.ok();
+        assert_eq!(ann.own_changes(0).await.ok()["nextUserRev"], rev);
+    }
+
+    async fn of_two_devices_that_answer_at_once_the_one_that_takes_it_up_prevails(stage: Stage) {
+        let fleet = Fleet::in_real_time(&stage, 2).await;
+        let people = fleet[0].people(["ann", "cid", "dan", "eve"]).await;
+        let [bob] = fleet[0].people(["bob"]).await;
+        bob.lets("privateChats", "nobody").await;
+        let there = bob.at(&fleet[1]);
+        for other in &people {
+            let pair = other.meets(&bob).await;
+            let (declined, taken) = tokio::join!(bob.declines(pair), there.accepts(pair));
+            taken.ok();
+            if let Err(refused) = declined.result {
+                assert_eq!(refused["code"], ErrorCode::ConversationNotARequest.as_str());
+            }
+            assert!(listed(&bob, false).await.contains(&json!(pair)));
+        }
     }
 }

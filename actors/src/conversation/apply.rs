@@ -4,6 +4,7 @@
 mod departing;
 mod members;
 mod messages;
+mod requests;
 
 use super::change::{Change, Changed, Done, Place, Receipt, Written};
 use super::policy::{Act, may, may_while_blocked};
@@ -156,16 +157,6 @@ impl Work {
         self.new_places.contains(&place)
     }
 
-    /// Whether the conversation is a request to a user, which they have not taken up.
-    pub fn is_request(&self, conversation: ConversationId, user: UserId) -> bool {
-        self.participants.get(&(conversation, user)).and_then(Option::as_ref).is_some_and(|row| row.request)
-    }
-
-    /// Those who have taken up a request.
-    pub fn takers(&self) -> Vec<UserId> {
-        self.written.values().flat_map(|written| &written.takers).copied().collect()
-    }
-
     /// What was written to each conversation that an item named.
     pub fn into_written(mut self) -> HashMap<ConversationId, Written> {
         for (id, head) in &self.heads {
@@ -209,13 +200,18 @@ impl Work {
             Change::SetRole { user, role } => self.change_role(item, rights, *user, *role),
             Change::Transfer { to } => self.transfer(item, rights, *to),
             Change::Update { name, description } => self.update(item, rights, name.as_deref(), description.as_deref()),
-            Change::Mark { read, delivered, marked_unread, takes_up } => {
+            Change::Mark { read, delivered, marked_unread } => {
                 rights.check(Act::Mark)?;
-                let done = self.mark(item, *read, *delivered, *marked_unread)?;
-                if *takes_up {
-                    self.take_up(item.conversation, item.actor);
-                }
-                Ok(done)
+                self.mark(item, *read, *delivered, *marked_unread)
+            }
+            Change::TakeUp => {
+                rights.check(Act::Mark)?;
+                self.take_up(item.conversation, item.actor);
+                Ok(Done::Changed)
+            }
+            Change::Decline => {
+                rights.check(Act::Mark)?;
+                self.decline(item)
             }
             Change::Depart => self.depart(item),
             Change::Withdraw { said, reacted } => self.withdraw(item, said, reacted),

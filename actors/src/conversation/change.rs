@@ -69,9 +69,11 @@ pub enum Change {
         delivered: Option<i64>,
         /// Shown as unread.
         marked_unread: Option<bool>,
-        /// The actor takes up what was a request to them.
-        takes_up: bool,
     },
+    /// What was a request to the actor is a conversation like others.
+    TakeUp,
+    /// The actor does not want what is a request to them.
+    Decline,
     /// The actor's account has ended: they go, from a private conversation too. No door asks for it.
     Depart,
     /// What an actor left behind whose account has ended is taken back. No door asks for it.

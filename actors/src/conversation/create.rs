@@ -132,7 +132,7 @@ impl Conversations {
             return Err(nobody());
         }
         let asked = admit(transaction, user, others, group).await?;
-        let mut rows = Table::new(14);
+        let mut rows = Table::new(15);
         for (at, (member, user_rev)) in user_revs.into_iter().enumerate() {
             let rev = 2 + at as i64;
             let role = if group && member == user { Role::Owner } else { Role::Member };
@@ -149,6 +149,7 @@ impl Conversations {
                 rev,
                 user_rev,
                 request: asked && member != user,
+                declined_rev: None,
                 joined_at: now,
                 left_at: None,
             }));

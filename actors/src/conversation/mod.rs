@@ -250,8 +250,7 @@ impl Conversations {
     /// `messages.markRead`.
     pub async fn mark_read(&self, user: UserId, command: MarkRead) -> Outcome<Mine> {
         let (read, delivered) = (Some(command.seq), None);
-        self.mark(user, command.conversation_id, Change::Mark { read, delivered, marked_unread: None, takes_up: false })
-            .await
+        self.mark(user, command.conversation_id, Change::Mark { read, delivered, marked_unread: None }).await
     }
 
     /// `messages.markDelivered`. In a large conversation nothing is kept.
@@ -261,15 +260,13 @@ impl Conversations {
             return read::mine_of(&self.db, command.conversation_id, user).await;
         }
         let (read, delivered) = (None, Some(command.seq));
-        self.mark(user, command.conversation_id, Change::Mark { read, delivered, marked_unread: None, takes_up: false })
-            .await
+        self.mark(user, command.conversation_id, Change::Mark { read, delivered, marked_unread: None }).await
     }
 
     /// `conversations.updateMine`.
     pub async fn update_mine(&self, user: UserId, command: UpdateMine) -> Outcome<Mine> {
-        let UpdateMine { conversation_id, marked_unread, request } = command;
-        let takes_up = request == Some(false);
-        self.mark(user, conversation_id, Change::Mark { read: None, delivered: None, marked_unread, takes_up }).await
+        let UpdateMine { conversation_id, marked_unread } = command;
+        self.mark(user, conversation_id, Change::Mark { read: None, delivered: None, marked_unread }).await
     }
 
     async fn mark(&self, user: UserId, id: ConversationId, mark: Change) -> Outcome<Mine> {
@@ -300,6 +297,17 @@ impl Conversations {
         found.truncate(limit as usize);
         let next_cursor = found.last().filter(|_| more).map(|(_, (at, id))| format!("{}.{id}", at.millis()));
         Ok(Page { items: found.into_iter().map(|(conversation, _)| conversation).collect(), next_cursor })
+    }
+
+    /// `conversations.accept`.
+    pub async fn accept(&self, user: UserId, command: AcceptRequest) -> Outcome<view::Conversation> {
+        self.change(command.conversation_id, user, Change::TakeUp).await?;
+        self.view(user, command.conversation_id).await
+    }
+
+    /// `conversations.decline`.
+    pub async fn decline(&self, user: UserId, command: DeclineRequest) -> Outcome<()> {
+        self.change(command.conversation_id, user, Change::Decline).await.map(drop)
     }
 
     /// `conversations.listParticipants`.

@@ -385,7 +385,8 @@ pub async fn conversations(db: &Db, user: UserId, which: Which) -> Result<Vec<(v
             format!("AND c.id = {}", p(2, "uuid"))
         }
         Which::Page { after, limit, requests } => {
-            let mut bounds = (if requests { "AND p.request " } else { "AND NOT p.request " }).to_owned();
+            let which = if requests { "AND p.request AND p.declined_rev IS NULL " } else { "AND NOT p.request " };
+            let mut bounds = which.to_owned();
             if let Some((at, id)) = after {
                 values.push(at.into());
                 values.push(id.into());
@@ -496,7 +497,7 @@ pub async fn user_items(
     let rows = keys
         .select(connection, &["uuid", "bigint", "bigint"], |values| {
             format!(
-                "SELECT DISTINCT p.user_id, p.conversation_id, p.user_rev, p.until_rev, {} FROM (VALUES {values}) AS k \
+                "SELECT DISTINCT p.user_id, p.conversation_id, p.user_rev, COALESCE(p.until_rev, p.declined_rev), {} FROM (VALUES {values}) AS k \
                  JOIN participants AS p ON p.user_id = k.column1 AND p.user_rev > k.column2 AND p.user_rev <= k.column3{limit}",
                 mine_columns()
             )
@@ -543,13 +544,14 @@ pub struct Position {
     pub user_rev: i64,
 }
 
-/// The positions of (user, conversation) pairs; those who are no members are left out.
+/// The positions of (user, conversation) pairs; those who are no members, or have declined, are left out.
 pub async fn positions(connection: &impl ConnectionTrait, pairs: Table) -> Result<Vec<Position>, DbErr> {
     let rows = pairs
         .select(connection, &["uuid", "uuid"], |values| {
             format!(
                 "SELECT p.user_id, p.conversation_id, c.last_rev, p.visible_from_seq, p.user_rev FROM (VALUES {values}) AS k \
                  JOIN participants AS p ON p.user_id = k.column1 AND p.conversation_id = k.column2 AND p.until_rev IS NULL \
+                 AND p.declined_rev IS NULL \
                  JOIN conversations AS c ON c.id = p.conversation_id"
             )
         })
@@ -567,7 +569,7 @@ pub async fn positions(connection: &impl ConnectionTrait, pairs: Table) -> Resul
 }
 
 /// The heads of (user, conversation) pairs and the first message that each may see; numbers and counts are of one
-/// moment. Those who are no members are left out.
+/// moment. Those who are no members, or have declined, are left out.
 pub async fn heads(
     connection: &impl ConnectionTrait,
     pairs: Table,
@@ -577,7 +579,7 @@ pub async fn heads(
             format!(
                 "SELECT p.user_id, p.conversation_id, c.last_seq, c.last_rev, p.visible_from_seq, {} FROM (VALUES {values}) AS k \
                  JOIN participants AS p ON p.user_id = k.column1 AND p.conversation_id = k.column2 AND p.until_rev IS NULL \
-                 JOIN conversations AS c ON c.id = p.conversation_id",
+                 AND p.declined_rev IS NULL JOIN conversations AS c ON c.id = p.conversation_id",
                 mine_columns()
             )
         })
@@ -601,7 +603,7 @@ pub async fn heads(
     rows.iter().map(head).collect()
 }
 
-/// Until which `rev` these (user, conversation) pairs were members.
+/// Until which `rev` these (user, conversation) pairs were members, or had not declined.
 pub async fn ended(
     connection: &impl ConnectionTrait,
     pairs: Table,
@@ -609,9 +611,9 @@ pub async fn ended(
     let rows = pairs
         .select(connection, &["uuid", "uuid"], |values| {
             format!(
-                "SELECT p.user_id, p.conversation_id, p.until_rev FROM (VALUES {values}) AS k \
+                "SELECT p.user_id, p.conversation_id, COALESCE(p.until_rev, p.declined_rev) FROM (VALUES {values}) AS k \
                  JOIN participants AS p ON p.user_id = k.column1 AND p.conversation_id = k.column2 \
-                 AND p.until_rev IS NOT NULL"
+                 AND (p.until_rev IS NOT NULL OR p.declined_rev IS NOT NULL)"
             )
         })
         .await?;

@@ -187,7 +187,7 @@ async fn load_participants(connection: &DatabaseTransaction, work: &mut Work, it
         let stale = work.heads.get(&item.conversation).is_some_and(|head| head.policy_rev != item.policy_rev);
         let needs_row = item.change.message().is_some()
             || item.change.is_about_members()
-            || matches!(item.change, Change::Mark { .. });
+            || matches!(item.change, Change::Mark { .. } | Change::TakeUp | Change::Decline);
         if stale || needs_row {
             wanted.insert((item.conversation, item.actor));
         }
@@ -274,7 +274,7 @@ async fn lock_users(connection: &DatabaseTransaction, work: &mut Work, items: &[
     let mut wanted: BTreeSet<UserId> = BTreeSet::new();
     for item in items {
         match &item.change {
-            Change::Mark { .. } | Change::Leave => {
+            Change::Mark { .. } | Change::Leave | Change::TakeUp | Change::Decline => {
                 wanted.insert(item.actor);
             }
             Change::Send(_) | Change::React { .. } if work.is_request(item.conversation, item.actor) => {
@@ -431,7 +431,7 @@ async fn save_mentions(connection: &DatabaseTransaction, work: &mut Work) -> Res
 }
 
 async fn save_participants(connection: &DatabaseTransaction, work: &mut Work) -> Result<(), DbErr> {
-    let mut rows = Table::new(14);
+    let mut rows = Table::new(15);
     for key in std::mem::take(&mut work.touched) {
         let Some(Some(row)) = work.participants.get(&key) else { continue };
         rows.push(participant_values(row));
@@ -440,7 +440,7 @@ async fn save_participants(connection: &DatabaseTransaction, work: &mut Work) ->
 }
 
 /// A participant's columns, in the order of `insert_participants`.
-pub(super) fn participant_values(row: &participant::Model) -> [Value; 14] {
+pub(super) fn participant_values(row: &participant::Model) -> [Value; 15] {
     [
         row.conversation_id.into(),
         row.user_id.into(),
@@ -456,17 +456,19 @@ pub(super) fn participant_values(row: &participant::Model) -> [Value; 14] {
         row.joined_at.into(),
         row.left_at.into(),
         row.request.into(),
+        row.declined_rev.into(),
     ]
 }
 
 pub(super) async fn insert_participants(connection: &DatabaseTransaction, rows: Table) -> Result<(), DbErr> {
-    rows.insert(connection, &[""; 14], |values| {
+    rows.insert(connection, &[""; 15], |values| {
         format!(
             "INSERT INTO participants (conversation_id, user_id, role, from_rev, until_rev, visible_from_seq, read_seq, delivered_seq, \
-             marked_unread, rev, user_rev, joined_at, left_at, request) VALUES {values} ON CONFLICT (conversation_id, user_id) DO UPDATE SET \
+             marked_unread, rev, user_rev, joined_at, left_at, request, declined_rev) VALUES {values} ON CONFLICT (conversation_id, user_id) DO UPDATE SET \
              role = excluded.role, from_rev = excluded.from_rev, until_rev = excluded.until_rev, visible_from_seq = excluded.visible_from_seq, \
              read_seq = excluded.read_seq, delivered_seq = excluded.delivered_seq, marked_unread = excluded.marked_unread, \
-             rev = excluded.rev, user_rev = excluded.user_rev, joined_at = excluded.joined_at, left_at = excluded.left_at, request = excluded.request"
+             rev = excluded.rev, user_rev = excluded.user_rev, joined_at = excluded.joined_at, left_at = excluded.left_at, request = excluded.request, \
+             declined_rev = excluded.declined_rev"
         )
     })
     .await

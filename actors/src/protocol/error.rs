@@ -300,6 +300,8 @@ codes! {
     ConversationForbidden = "conversation.forbidden", 403, "Your role in this conversation does not allow this.";
     /// Private conversations have no members to change, no name and no roles.
     ConversationNotAGroup = "conversation.not_a_group", 409, "This is possible in groups only.";
+    /// What is to be declined is no request, or not any more.
+    ConversationNotARequest = "conversation.not_a_request", 409, "This conversation is no request to you.";
     /// The conversation has as many participants as it may.
     ConversationFull = "conversation.full", 409, "The conversation has as many participants as it may.";
     /// One of the two blocks the other.

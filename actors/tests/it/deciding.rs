@@ -380,7 +380,7 @@ on_both! {
         for text in ["one", "two", "three", "four"] {
             rows.says(tea, ann, text).await;
         }
-        let marks = |read: Option<i64>, delivered: Option<i64>| Change::Mark { read, delivered, marked_unread: None, takes_up: false };
+        let marks = |read: Option<i64>, delivered: Option<i64>| Change::Mark { read, delivered, marked_unread: None };
         let held = async || {
             let row = rows.member(tea, bob).await;
             (row.read_seq, row.delivered_seq, row.marked_unread)
@@ -395,7 +395,7 @@ on_both! {
         assert_eq!(held().await, (3, 3, false));
         rows.one(tea, bob, marks(Some(99), None)).await.unwrap();
         assert_eq!(held().await, (4, 4, false), "nobody has read what was not yet said");
-        let flag = |on| Change::Mark { read: None, delivered: None, marked_unread: Some(on), takes_up: false };
+        let flag = |on| Change::Mark { read: None, delivered: None, marked_unread: Some(on) };
         rows.one(tea, bob, flag(true)).await.unwrap();
         assert_eq!(held().await, (4, 4, true));
         rows.one(tea, bob, marks(None, Some(4))).await.unwrap();

@@ -341,6 +341,7 @@ async fn conversations_are_kept(db: &Db) -> Outcome {
             joined_at: at(1),
             left_at: Some(at(2)),
             request: true,
+            declined_rev: Some(1),
         }
     );
     assert!(participant::of(conversation(1), user(2)).one(db.read()).await?.is_some());

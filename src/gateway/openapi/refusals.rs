@@ -115,6 +115,8 @@ const REFUSALS: &[(&str, &[ErrorCode])] = {
             &[UserNotFound, UserNotAddable, ConversationForbidden, ConversationNotAGroup, ConversationFull],
         ),
         ("conversations.removeParticipant", &[ConversationForbidden, ConversationNotAGroup, ConversationLastOwner]),
+        ("conversations.accept", &[ConversationBusy]),
+        ("conversations.decline", &[ConversationNotARequest, ConversationBusy]),
         ("conversations.leave", &[ConversationNotAGroup, ConversationLastOwner, ConversationBusy]),
         ("conversations.setRole", &[ConversationForbidden, ConversationNotAGroup, ConversationLastOwner]),
         ("conversations.transferOwnership", &[ParticipantNotFound, ConversationForbidden, ConversationNotAGroup]),

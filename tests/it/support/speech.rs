@@ -69,6 +69,8 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("conversations.get", "GET", "/conversations/{conversationId}"),
     ("conversations.update", "PATCH", "/conversations/{conversationId}"),
     ("conversations.updateMine", "PATCH", "/conversations/{conversationId}/mine"),
+    ("conversations.accept", "POST", "/conversations/{conversationId}/accept"),
+    ("conversations.decline", "POST", "/conversations/{conversationId}/decline"),
     ("conversations.leave", "POST", "/conversations/{conversationId}/leave"),
     ("conversations.transferOwnership", "POST", "/conversations/{conversationId}/owner"),
     ("conversations.listParticipants", "GET", "/conversations/{conversationId}/participants"),
@@ -116,7 +118,9 @@ impl Request {
         }
         let bodiless = fields.is_empty()
             && (*method == "DELETE"
-                || ["{emoji}", "leave", "/blocked/{userId}"].iter().any(|end| pattern.ends_with(end)));
+                || ["{emoji}", "leave", "accept", "decline", "/blocked/{userId}"]
+                    .iter()
+                    .any(|end| pattern.ends_with(end)));
         Request { method, path, body: (!bodiless).then_some(Value::Object(fields)) }
     }
 }
@@ -240,6 +244,15 @@ pub trait Speaks {
 
     async fn leaves(&self, conversation: ConversationId) -> Answer {
         self.calls("conversations.leave", json!({ "conversationId": conversation })).await
+    }
+
+    /// Takes up a request.
+    async fn accepts(&self, request: ConversationId) -> Answer {
+        self.calls("conversations.accept", json!({ "conversationId": request })).await
+    }
+
+    async fn declines(&self, request: ConversationId) -> Answer {
+        self.calls("conversations.decline", json!({ "conversationId": request })).await
     }
 
     async fn makes(&self, whom: &Person, role: &str, within: ConversationId) -> Answer {

@@ -1,4 +1,4 @@
-//! Who comes, goes, takes up a request, and becomes what.
+//! Who comes, goes, and becomes what.
 //! Never who may: `policy.rs` says so.
 
 use super::{Rights, Verdict, Work, head, refuse};
@@ -48,6 +48,7 @@ impl Work {
                 rev,
                 user_rev,
                 request: false,
+                declined_rev: None,
                 joined_at: self.now,
                 left_at: None,
             };
@@ -59,16 +60,6 @@ impl Work {
     fn may_add(&self, actor: UserId, user: UserId) -> bool {
         let standing = self.standings.get(&(actor, user));
         standing.is_some_and(|(relation, privacy)| allows(privacy, Subject::AddedToGroups, *relation))
-    }
-
-    /// What was a request to somebody is a conversation like others from now on: they have answered it, or said so.
-    pub(super) fn take_up(&mut self, conversation: ConversationId, user: UserId) {
-        let row = self.participants.get(&(conversation, user)).and_then(Option::as_ref);
-        let Some(row) = row.filter(|row| row.request).cloned() else { return };
-        let user_rev = self.raise(conversation, user);
-        self.participants.insert((conversation, user), Some(participant::Model { request: false, user_rev, ..row }));
-        self.touched.insert((conversation, user));
-        self.written.entry(conversation).or_default().takers.push(user);
     }
 
     pub(super) fn leave(&mut self, item: &Item, rights: Rights) -> Verdict<Done> {

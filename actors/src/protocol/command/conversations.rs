@@ -3,7 +3,7 @@
 
 use super::Command;
 use crate::protocol::check;
-use crate::protocol::error::{Outcome, Refusal};
+use crate::protocol::error::Outcome;
 use crate::protocol::view;
 use entities::{ConversationId, Role, UserId};
 use serde::{Deserialize, Serialize};
@@ -156,10 +156,25 @@ pub struct UpdateMine {
     pub conversation_id: ConversationId,
     /// Shown as unread although it was read; a later `markRead` takes it away.
     pub marked_unread: Option<bool>,
-    /// `false` takes up a request. Saying something there, or reacting, does so too.
-    pub request: Option<bool>,
 }
-command!(UpdateMine = "conversations.updateMine" -> view::Mine; |c| match c.request {
-    Some(true) => Err(Refusal::invalid("request", "can only be taken up, by false").into()),
-    _ => Ok(()),
-});
+command!(UpdateMine = "conversations.updateMine" -> view::Mine);
+
+/// Takes up a request: it is a conversation like others from then on, also if it was declined before. Saying something
+/// there, or reacting, does so too.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AcceptRequest {
+    /// Which conversation.
+    pub conversation_id: ConversationId,
+}
+command!(AcceptRequest = "conversations.accept" -> view::Conversation);
+
+/// Declines a request: it goes from the caller's lists, on all their devices, and further messages do not bring it back.
+/// Whoever asked is not told, and sees what they saw.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeclineRequest {
+    /// Which conversation.
+    pub conversation_id: ConversationId,
+}
+command!(DeclineRequest = "conversations.decline" -> ());

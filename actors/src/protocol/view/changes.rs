@@ -68,7 +68,8 @@ pub enum UserItem {
         #[serde(flatten)]
         mine: Mine,
     },
-    /// They are no member any more: keep what you hold, read no more.
+    /// They are no member any more: keep what you hold, read no more. Or they have declined a request: it goes from the
+    /// lists.
     #[serde(rename_all = "camelCase")]
     Gone {
         /// The counter when it changed last.
@@ -165,7 +166,7 @@ pub struct Head {
     pub request: bool,
 }
 
-/// A conversation that is no longer the user's.
+/// A conversation that is no longer the user's, or a request that they have declined.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Gone {

@@ -99,7 +99,7 @@ pub fn remove(user: UserId) -> Change {
 
 /// Read up to here.
 pub fn mark(seq: i64) -> Change {
-    Change::Mark { read: Some(seq), delivered: None, marked_unread: None, takes_up: false }
+    Change::Mark { read: Some(seq), delivered: None, marked_unread: None }
 }
 
 /// An item of somebody of whom the room knows nothing.
@@ -188,6 +188,7 @@ impl Rows {
                 rev,
                 user_rev,
                 request: false,
+                declined_rev: None,
                 joined_at: now,
                 left_at: None,
             };
