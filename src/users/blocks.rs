@@ -106,7 +106,12 @@ async fn write(
         let created_at = was.filter(|_| !blocked).map_or_else(|| app.clock.now(), |row| row.created_at);
         let user_rev = owner.user_rev + 1;
         let row = block::Model { owner_id: by, user_id: other, removed: !blocked, user_rev, created_at };
-        counters::raise(transaction, owner, 1).await?;
+        // What the other one asks is not to be heard meanwhile.
+        let hidden = match pair {
+            Some(pair) => blocking::hide_request(transaction, pair, by, blocked, user_rev + 1).await?,
+            None => false,
+        };
+        counters::raise(transaction, owner, 1 + usize::from(hidden)).await?;
         audience_changed(transaction, app.clock.now(), &[by, other]).await?;
         save(transaction, row.clone()).await?;
         Some(row)

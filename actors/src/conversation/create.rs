@@ -1,6 +1,7 @@
 //! Opening a conversation: the one durable change that no room precedes.
 //! Never a second private conversation of a pair, and never two for one `clientId`.
 
+use super::blocking::{self, Pair};
 use super::members::{self, Circle};
 use super::read::Which;
 use super::store::{insert_participants, participant_values};
@@ -10,7 +11,7 @@ use crate::protocol::command::CreateConversation;
 use crate::protocol::{Error, ErrorCode, Outcome, Refusal, view};
 use crate::retry::transact;
 use crate::sql::{CHUNK, Table, select_in};
-use entities::{Backend, ConversationId, ConversationKind, Role, UserId, conversation, participant};
+use entities::{Backend, ConversationId, ConversationKind, Role, UserId, block, conversation, participant};
 use sea_orm::{ActiveModelTrait, DatabaseTransaction, DbErr, IntoActiveModel};
 use std::collections::BTreeSet;
 
@@ -131,11 +132,16 @@ impl Conversations {
         if user_revs.len() < members.len() {
             return Err(nobody());
         }
-        let asked = admit(transaction, user, others, group).await?;
+        let welcome = admit(transaction, user, others, group).await?;
+        if welcome == Welcome::Unheard {
+            blocking::set(transaction, Pair { id, blocked: false, last_rev }, true).await?;
+        }
         let mut rows = Table::new(15);
         for (at, (member, user_rev)) in user_revs.into_iter().enumerate() {
             let rev = 2 + at as i64;
             let role = if group && member == user { Role::Owner } else { Role::Member };
+            let waits = welcome != Welcome::Open && member != user;
+            let unheard = welcome == Welcome::Unheard && member != user;
             rows.push(participant_values(&participant::Model {
                 conversation_id: id,
                 user_id: member,
@@ -147,9 +153,10 @@ impl Conversations {
                 delivered_seq: 0,
                 marked_unread: false,
                 rev,
-                user_rev,
-                request: asked && member != user,
-                declined_rev: None,
+                // What they are not to hear of is nothing new to them.
+                user_rev: if unheard { 0 } else { user_rev },
+                request: waits,
+                declined_rev: unheard.then_some(last_rev),
                 joined_at: now,
                 left_at: None,
             }));
@@ -185,18 +192,29 @@ fn nobody() -> Error {
     Refusal { field: Some("participantIds".into()), ..Refusal::new(ErrorCode::UserNotFound) }.into()
 }
 
-/// Refuses where the others do not let `user` open this with them; tells whether it is only a request to the other one of
-/// a pair. Behind their locks: whoever changes privacy, contacts or blocks holds them too, so one of the two sees what
-/// the other has done.
+/// What a conversation that somebody opens is to the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Welcome {
+    /// One like others.
+    Open,
+    /// A request to the other one of a pair.
+    Asked,
+    /// The same, of which the other one hears nothing: they block whoever asks (see `blocking`).
+    Unheard,
+}
+
+/// Refuses where the others do not let `user` open this with them, or where `user` blocks the other one of a pair. Behind
+/// their locks: whoever changes privacy, contacts or blocks holds them too, so one of the two sees what the other has
+/// done.
 async fn admit(
     transaction: &DatabaseTransaction,
     user: UserId,
     others: &BTreeSet<UserId>,
     group: bool,
-) -> Outcome<bool> {
+) -> Outcome<Welcome> {
     let pairs: Vec<(UserId, UserId)> = others.iter().map(|other| (user, *other)).collect();
     if pairs.is_empty() {
-        return Ok(false);
+        return Ok(Welcome::Open);
     }
     let standings = standings(transaction, &pairs).await?;
     let standing = |other: &UserId| standings.get(&(user, *other));
@@ -205,14 +223,18 @@ async fn admit(
     };
     match others.first() {
         Some(other) if !group => match standing(other) {
-            Some((Relation::Blocked, _)) => Err(ErrorCode::ConversationBlocked.into()),
-            _ => Ok(!lets(other, Subject::PrivateChats)),
+            Some((Relation::Blocked, _)) => match block::of(user, *other).one(transaction).await? {
+                Some(own) if !own.removed => Err(ErrorCode::ConversationBlocked.into()),
+                _ => Ok(Welcome::Unheard),
+            },
+            _ if lets(other, Subject::PrivateChats) => Ok(Welcome::Open),
+            _ => Ok(Welcome::Asked),
         },
         _ => {
             let unwilling: Vec<UserId> =
                 others.iter().copied().filter(|other| !lets(other, Subject::AddedToGroups)).collect();
             if unwilling.is_empty() {
-                return Ok(false);
+                return Ok(Welcome::Open);
             }
             Err(Refusal::new(ErrorCode::UserNotAddable).because_of("participantIds", unwilling).into())
         }

@@ -304,7 +304,7 @@ codes! {
     ConversationNotARequest = "conversation.not_a_request", 409, "This conversation is no request to you.";
     /// The conversation has as many participants as it may.
     ConversationFull = "conversation.full", 409, "The conversation has as many participants as it may.";
-    /// One of the two blocks the other.
+    /// One of the two blocks the other, and something was to be said; or the caller has to lift their own block first.
     ConversationBlocked = "conversation.blocked", 403, "One of the two blocks the other: nothing can be said here.";
     /// A group keeps an owner.
     ConversationLastOwner = "conversation.last_owner", 409, "A group needs an owner: transfer the ownership first.";
