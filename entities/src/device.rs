@@ -23,7 +23,7 @@ pub struct Model {
     pub name: String,
     /// The version of the client.
     pub app_version: Option<String>,
-    /// `fcm`, `apns`, `apns_voip` or `web_push`; none without push.
+    /// `fcm`, `apns` or `web_push`; none without push.
     pub push_provider: Option<String>,
     /// The provider's token, or the push service's URL for web.
     pub push_token: Option<String>,
@@ -31,6 +31,10 @@ pub struct Model {
     pub push_token_hash: Option<Vec<u8>>,
     /// For web: the subscription's `p256dh` and `auth` (RFC 8291), a JSON object.
     pub push_keys: Option<String>,
+    /// PushKit's token, by which calls reach it beside that.
+    pub voip_token: Option<String>,
+    /// Its hash: no two devices have one.
+    pub voip_token_hash: Option<Vec<u8>>,
     /// When it was registered.
     pub created_at: UnixTimestamp,
     /// When its client last said something of itself.

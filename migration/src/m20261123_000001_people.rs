@@ -173,6 +173,8 @@ const DEFINITIONS: &[&str] = &[
         push_token TEXT,
         push_token_hash {bytes} UNIQUE,
         push_keys TEXT,
+        voip_token TEXT,
+        voip_token_hash {bytes} UNIQUE,
         created_at BIGINT NOT NULL,
         last_seen_at BIGINT NOT NULL,
         PRIMARY KEY (user_id, id)

@@ -22,6 +22,9 @@ use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, I
 use serde_json::json;
 use std::collections::HashMap;
 
+/// What PushKit's tokens are told apart by from others.
+const VOIP: &str = "apns_voip";
+
 /// A push as rows keep it.
 struct Kept {
     provider: String,
@@ -53,6 +56,8 @@ impl Run for RegisterDevice {
                 push_token: None,
                 push_token_hash: None,
                 push_keys: None,
+                voip_token: self.voip_token.clone(),
+                voip_token_hash: self.voip_token.as_deref().map(|token| hash(VOIP, token)),
                 created_at: known.map_or(now, |row| row.created_at),
                 last_seen_at: now,
             };
@@ -91,7 +96,12 @@ impl Run for UpdatePushToken {
             lock(transaction, by).await?;
             let row = device::of(by.user, &self.device_id).one(transaction).await?;
             let row = row.ok_or(ErrorCode::DeviceNotFound)?;
-            let row = device::Model { last_seen_at: app.clock.now(), ..row };
+            let row = device::Model {
+                voip_token: self.voip_token.clone(),
+                voip_token_hash: self.voip_token.as_deref().map(|token| hash(VOIP, token)),
+                last_seen_at: app.clock.now(),
+                ..row
+            };
             Ok(save(transaction, reached_by(row, push.as_ref())).await?)
         })
         .await?;
@@ -162,20 +172,32 @@ fn reached_by(row: device::Model, push: Option<&Kept>) -> device::Model {
 /// Writes a device. A token that another one has, whosever it is, leaves that one: whoever holds it now is reached by it.
 async fn save(transaction: &DatabaseTransaction, row: device::Model) -> Result<(), DbErr> {
     use device::Column;
-    if let Some(hash) = &row.push_token_hash {
-        // Two who bring one token at once would each take it from whoever had it, and then meet at its uniqueness.
-        lock_key(transaction, key_of(hash)).await?;
-        let unreached = device::ActiveModel {
-            push_provider: Set(None),
-            push_token: Set(None),
-            push_token_hash: Set(None),
-            push_keys: Set(None),
-            ..device::ActiveModel::default()
-        };
-        let columns = &device::COLUMN;
+    // Two who bring one token at once would each take it from whoever had it, and then meet at its uniqueness.
+    let mut keys: Vec<i64> =
+        [&row.push_token_hash, &row.voip_token_hash].into_iter().flatten().map(|hash| key_of(hash)).collect();
+    // In one order, so that no two wait for each other.
+    keys.sort_unstable();
+    for key in keys {
+        lock_key(transaction, key).await?;
+    }
+    let unreached = device::ActiveModel {
+        push_provider: Set(None),
+        push_token: Set(None),
+        push_token_hash: Set(None),
+        push_keys: Set(None),
+        ..device::ActiveModel::default()
+    };
+    let uncalled =
+        device::ActiveModel { voip_token: Set(None), voip_token_hash: Set(None), ..device::ActiveModel::default() };
+    let columns = &device::COLUMN;
+    for (hash, column, without) in [
+        (&row.push_token_hash, Column::PushTokenHash, unreached),
+        (&row.voip_token_hash, Column::VoipTokenHash, uncalled),
+    ] {
+        let Some(hash) = hash else { continue };
         let another = columns.user_id.ne(row.user_id).or(columns.id.ne(row.id.as_str()));
-        let holder = columns.push_token_hash.eq(hash.clone()).and(another);
-        device::Entity::update_many().set(unreached).filter(holder).exec(transaction).await?;
+        let holder = column.eq(hash.clone()).and(another);
+        device::Entity::update_many().set(without).filter(holder).exec(transaction).await?;
     }
     let anew = OnConflict::columns([Column::UserId, Column::Id])
         .update_columns([
@@ -186,6 +208,8 @@ async fn save(transaction: &DatabaseTransaction, row: device::Model) -> Result<(
             Column::PushToken,
             Column::PushTokenHash,
             Column::PushKeys,
+            Column::VoipToken,
+            Column::VoipTokenHash,
             Column::LastSeenAt,
         ])
         .to_owned();
@@ -227,8 +251,13 @@ fn kept(push: &Push) -> Outcome<Kept> {
     }
     let provider = push.provider.name();
     let keys = push.keys.as_ref().map(serde_json::to_string).transpose().map_err(Fault::new)?;
-    let hash = digest(&SHA256, format!("{provider} {}", push.token).as_bytes()).as_ref().to_vec();
+    let hash = hash(provider, &push.token);
     Ok(Kept { provider: provider.to_owned(), token: push.token.clone(), hash, keys })
+}
+
+/// What a token is found by.
+fn hash(provider: &str, token: &str) -> Vec<u8> {
+    digest(&SHA256, format!("{provider} {token}").as_bytes()).as_ref().to_vec()
 }
 
 fn event(kind: &'static str, by: Identity, caller: &Caller, device: &str) -> audit::Event {
@@ -268,6 +297,7 @@ async fn all(app: &App, by: Identity) -> Result<Vec<view::RegisteredDevice>, DbE
             name: row.name,
             app_version: row.app_version,
             push_provider: row.push_provider,
+            voip_push: row.voip_token.is_some(),
             registered_at: row.created_at,
         }
     };

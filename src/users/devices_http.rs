@@ -88,9 +88,12 @@ async fn remove(app: web::Data<App>, call: Call<RemoveDevice>, path: web::Path<N
 
 /// How a push is to reach a device.
 #[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 struct Reach {
     /// Absent where none does.
     push: Option<Push>,
+    /// On iOS, for calls beside it: PushKit's token; absent where there is none.
+    voip_token: Option<String>,
 }
 
 /// Says how a push reaches a device from now on, or that none does.
@@ -106,5 +109,5 @@ async fn update_push(
     Body(to): Body<Reach>,
 ) -> Reply<view::RegisteredDevice> {
     let device_id = path.into_inner().device_id;
-    reply(app.dispatch(&call, UpdatePushToken { device_id, push: to.push }).await)
+    reply(app.dispatch(&call, UpdatePushToken { device_id, push: to.push, voip_token: to.voip_token }).await)
 }

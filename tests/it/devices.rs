@@ -39,10 +39,11 @@ stories! {
             assert_eq!(device, expected);
             let renamed = json!({ "deviceId": id, "name": "another" });
             assert_eq!(door.calls("users.renameDevice", renamed).await.ok()["name"], "another");
-            let push = json!({ "deviceId": id, "push": { "provider": "apns_voip", "token": "abc" } });
-            assert_eq!(door.calls("users.updatePushToken", push).await.ok()["pushProvider"], "apns_voip");
+            let push = json!({ "deviceId": id, "push": { "provider": "apns", "token": "abc" }, "voipToken": "abc" });
+            let device = door.calls("users.updatePushToken", push).await.ok();
+            assert_eq!((&device["pushProvider"], &device["voipPush"]), (&json!("apns"), &json!(true)));
             let none = json!({ "deviceId": id });
-            assert!(door.calls("users.updatePushToken", none).await.ok().get("pushProvider").is_none());
+            assert_eq!(door.calls("users.updatePushToken", none).await.ok().get("pushProvider"), None);
             for (command, data) in [
                 ("users.renameDevice", json!({ "deviceId": "unknown", "name": "x" })),
                 ("users.updatePushToken", json!({ "deviceId": "unknown" })),
@@ -75,6 +76,43 @@ stories! {
         assert_eq!((reached(&ann).await.len(), reached(&bob).await.len()), (1, 1));
         ann.calls("users.updatePushToken", json!({ "deviceId": "old", "push": fcm("token") })).await.ok();
         assert_eq!((reached(&ann).await.len(), reached(&bob).await.len()), (2, 0));
+    }
+
+    async fn a_phone_has_a_token_for_calls_beside_the_other_and_each_moves_by_itself(stage: Stage) {
+        let node = Node::start(&stage).await;
+        let [ann, bob] = node.people(["ann", "bob"]).await;
+        let phone = |id: &str, token: Option<&str>, voip: Option<&str>| {
+            let push = token.map(|token| json!({ "provider": "apns", "token": token }));
+            json!({ "deviceId": id, "platform": "ios", "name": "a phone", "push": push, "voipToken": voip })
+        };
+        let reach = async |person: &Person| -> Vec<[bool; 2]> {
+            let has = |device: &Value, field: &str| device.get(field).is_some();
+            let listed = devices(person).await;
+            listed.iter().map(|device| [has(device, "pushProvider"), has(device, "voipPush")]).collect()
+        };
+        for (annas, bobs) in ann.doors().await.into_iter().zip(bob.doors().await) {
+            // The same text is another token to another service.
+            annas.calls("users.registerDevice", phone("phone", Some("t"), Some("t"))).await.ok();
+            assert_eq!(reach(&ann).await, [[true, true]]);
+            // Somebody else signs in on that phone, and PushKit has not answered yet.
+            bobs.calls("users.registerDevice", phone("phone", Some("t"), None)).await.ok();
+            assert_eq!((reach(&ann).await, reach(&bob).await), (vec![[false, true]], vec![[true, false]]));
+            let both = json!({ "deviceId": "phone", "push": { "provider": "apns", "token": "t" }, "voipToken": "t" });
+            bobs.calls("users.updatePushToken", both).await.ok();
+            assert_eq!((reach(&ann).await, reach(&bob).await), (vec![[false, false]], vec![[true, true]]));
+            annas.calls("users.registerDevice", phone("phone", None, Some("t"))).await.ok();
+            assert_eq!((reach(&ann).await, reach(&bob).await), (vec![[false, true]], vec![[true, false]]));
+            for (push, voip) in [
+                (json!(null), ""),
+                (json!(null), &*"x".repeat(2_049)),
+                (json!({ "provider": "web_push", "token": "https://push.example.org/a", "keys": {
+                    "p256dh": URL_SAFE_NO_PAD.encode([&[4][..], &[7; 64]].concat()), "auth": URL_SAFE_NO_PAD.encode([1; 16]),
+                } }), "t"),
+            ] {
+                let update = json!({ "deviceId": "phone", "push": push, "voipToken": voip });
+                annas.calls("users.updatePushToken", update).await.is_refused_for(ErrorCode::RequestInvalid, "voipToken");
+            }
+        }
     }
 
     async fn a_browser_brings_an_https_endpoint_and_its_keys(stage: Stage) {
@@ -165,7 +203,13 @@ fleet_stories! {
         for round in 0..3 {
             let wish = |at: usize| {
                 let person = people[at % 3].at(&fleet[at % 2]);
-                async move { registers(&person, &format!("device {at}"), fcm(&format!("token {}", round % 2))).await }
+                // Of one device two tokens, in either place.
+                let (token, voip) = (format!("token {}", round % 2), format!("voip {}", round % 2));
+                let data = json!({
+                    "deviceId": format!("device {at}"), "platform": "ios", "name": "x", "push": fcm(&token),
+                    "voipToken": voip,
+                });
+                async move { person.calls("users.registerDevice", data).await.ok() }
             };
             futures_util::future::join_all((0..12).map(wish)).await;
             let mut reachable = 0;

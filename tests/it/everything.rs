@@ -83,7 +83,7 @@ impl<'a> Life<'a> {
         self.does("users.registerDevice", with(pad.clone(), more)).await;
         self.does("users.listDevices", json!({})).await;
         self.does("users.renameDevice", with(pad.clone(), json!({ "name": "the pad" }))).await;
-        let push = json!({ "push": { "provider": "fcm", "token": format!("of {}", self.ann.id) } });
+        let push = json!({ "push": { "provider": "fcm", "token": format!("of {}", self.ann.id) }, "voipToken": "v" });
         self.does("users.updatePushToken", with(pad, push)).await;
         // The one that she speaks from is another: removing it would end this.
         let other = json!({ "deviceId": "old", "platform": "web", "name": "an old one" });

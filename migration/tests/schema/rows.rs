@@ -272,6 +272,8 @@ async fn what_is_somebodys_own_is_kept(db: &Db) -> Outcome {
             push_token: None,
             push_token_hash: None,
             push_keys: None,
+            voip_token: Some("token".to_owned()),
+            voip_token_hash: Some(vec![1; 32]),
             created_at: at(1),
             last_seen_at: at(2),
         }

@@ -109,7 +109,7 @@ async fn ways_in(db: &Db, of: UserId) -> Result<Value, DbErr> {
 fn described(row: device::Model) -> Value {
     json!({
         "id": row.id, "platform": row.platform, "name": row.name, "appVersion": row.app_version,
-        "pushProvider": row.push_provider, "createdAt": row.created_at, "lastSeenAt": row.last_seen_at,
+        "pushProvider": row.push_provider, "voipPush": row.voip_token.is_some(), "createdAt": row.created_at, "lastSeenAt": row.last_seen_at,
     })
 }
 

@@ -241,7 +241,8 @@ async fn furnishes(bench: &Bench, of: UserId, other: UserId) {
         device {
             user_id: of, id: "phone".to_owned(), platform: "ios".to_owned(), name: "Ann's".to_owned(),
             app_version: None, push_provider: Some("apns".to_owned()), push_token: Some("a-push-token".to_owned()),
-            push_token_hash: Some(hash("token")), push_keys: None, created_at: at, last_seen_at: at,
+            push_token_hash: Some(hash("token")), push_keys: None, voip_token: Some("a-voip-token".to_owned()),
+            voip_token_hash: Some(hash("voip")), created_at: at, last_seen_at: at,
         }
         arrival { user_id: of, since: at, told: None }
         user_role { user_id: of, role: "operator".to_owned(), granted_at: at }

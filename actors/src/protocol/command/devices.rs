@@ -43,10 +43,8 @@ impl Platform {
 pub enum PushProvider {
     /// Firebase Cloud Messaging.
     Fcm,
-    /// Apple's Push Notification service, for what is shown.
+    /// Apple's Push Notification service.
     Apns,
-    /// The same for calls (PushKit).
-    ApnsVoip,
     /// The push service of a browser (RFC 8030).
     WebPush,
 }
@@ -57,7 +55,6 @@ impl PushProvider {
         match self {
             PushProvider::Fcm => "fcm",
             PushProvider::Apns => "apns",
-            PushProvider::ApnsVoip => "apns_voip",
             PushProvider::WebPush => "web_push",
         }
     }
@@ -95,6 +92,18 @@ impl Push {
     }
 }
 
+/// How a push reaches a device, for what is shown and for calls.
+fn check_push(push: Option<&Push>, voip_token: Option<&str>) -> Outcome<()> {
+    push.map_or(Ok(()), Push::check)?;
+    match (voip_token, push) {
+        (Some(_), Some(push)) if push.provider == PushProvider::WebPush => {
+            Err(Refusal::invalid("voipToken", "no browser has one").into())
+        }
+        (Some(token), _) => check::text("voipToken", token, 1, TOKEN_BYTES),
+        (None, _) => Ok(()),
+    }
+}
+
 fn device_id(id: &str) -> Outcome<()> {
     check::text("deviceId", id, 1, 100)
 }
@@ -113,6 +122,8 @@ pub struct RegisterDevice {
     pub app_version: Option<String>,
     /// How a push reaches it; absent where none does.
     pub push: Option<Push>,
+    /// On iOS, for calls beside it: PushKit's token (`PKPushCredentials.token`).
+    pub voip_token: Option<String>,
 }
 command!(RegisterDevice = "users.registerDevice" -> view::RegisteredDevice; |c| {
     device_id(&c.device_id)?;
@@ -120,7 +131,7 @@ command!(RegisterDevice = "users.registerDevice" -> view::RegisteredDevice; |c| 
     if let Some(version) = &c.app_version {
         check::text("appVersion", version, 1, 50)?;
     }
-    c.push.as_ref().map_or(Ok(()), Push::check)
+    check_push(c.push.as_ref(), c.voip_token.as_deref())
 });
 
 /// The caller's devices, the first registered first.
@@ -160,8 +171,10 @@ pub struct UpdatePushToken {
     pub device_id: String,
     /// How; absent where none does.
     pub push: Option<Push>,
+    /// On iOS, for calls beside it: PushKit's token; absent where there is none.
+    pub voip_token: Option<String>,
 }
 command!(UpdatePushToken = "users.updatePushToken" -> view::RegisteredDevice; |c| {
     device_id(&c.device_id)?;
-    c.push.as_ref().map_or(Ok(()), Push::check)
+    check_push(c.push.as_ref(), c.voip_token.as_deref())
 });

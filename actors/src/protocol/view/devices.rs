@@ -21,6 +21,9 @@ pub struct RegisteredDevice {
     /// Who carries pushes to it; absent where none reaches it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub push_provider: Option<String>,
+    /// Present where calls reach it by PushKit beside that.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub voip_push: bool,
     /// When it was registered.
     pub registered_at: Timestamp,
     /// When it was last heard of, by one of its sessions or by what it said of itself.
