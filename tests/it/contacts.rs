@@ -271,6 +271,52 @@ fleet_stories! {
         assert_eq!(who(&book(&dan, "suggested").await), [] as [&str; 0]);
     }
 
+    async fn both_are_told_once_when_somebody_takes_a_number_that_was_known(stage: Stage) {
+        let fleet = Fleet::start(&stage, 2).await;
+        let [ann, bob, cid, dan, eve] = fleet[0].people(["ann", "bob", "cid", "dan", "eve"]).await;
+        let (first, second) = (stage.phone_number(), stage.phone_number());
+        for (person, number) in [(&ann, &first), (&bob, &first), (&cid, &second)] {
+            assert_eq!(matched(&syncs(person, "merge", &[(number, "Dan the man")]).await), []);
+        }
+        sets_privacy(&bob, "foundByNumber", "nobody").await;
+        let (anns, dans) = (ann.connects().await, dan.connects().await);
+        let [there, bobs, cids, eves] = [&ann, &bob, &cid, &eve].map(|person| person.at(&fleet[1]));
+        let (there, bobs, cids, eves) =
+            (there.connects().await, bobs.connects().await, cids.connects().await, eves.connects().await);
+        let takes = async |number: &str| {
+            let asked = json!({ "phoneNumber": number, "purpose": "changePhone" });
+            let sent = dan.calls("auth.sendOtp", asked).await.ok();
+            let id = sent["verificationId"].as_str().unwrap();
+            until("a code to go out", async || fleet[0].letters.code(id).is_some()).await;
+            let code = fleet[0].letters.code(id);
+            let shown = json!({ "verificationId": id, "code": code });
+            dan.at(&fleet[1]).calls("users.changePhone", shown).await.ok();
+        };
+        let of_dan = |frame: &Value| frame["data"]["userId"] == json!(dan.id);
+        takes(&first).await;
+        for socket in [&anns, &there, &bobs] {
+            assert_eq!(socket.hears_that("contact.updated", of_dan).await["data"]["name"], "Dan the man");
+        }
+        dans.hears_that("contact.updated", |frame| frame["data"]["userId"] == json!(ann.id)).await;
+        assert_eq!((who(&book(&ann, "all").await), who(&book(&dan, "suggested").await)), (vec!["dan"], vec!["ann"]));
+        // Away and back: those who know it already hear nothing, and those who learnt the number meanwhile do.
+        let rev = ann.own_changes(0).await.ok()["nextUserRev"].clone();
+        takes(&second).await;
+        cids.hears_that("contact.updated", of_dan).await;
+        assert_eq!(matched(&syncs(&eve, "merge", &[(&first, "D.")]).await), []);
+        takes(&first).await;
+        eves.hears_that("contact.updated", of_dan).await;
+        assert_eq!(ann.own_changes(0).await.ok()["nextUserRev"], rev);
+        for (socket, known) in [(&anns, &dan), (&there, &dan), (&bobs, &dan), (&dans, &ann)] {
+            socket.is_served().await;
+            let told = |frame: &&Value| {
+                frame["event"] == "contact.updated" && frame["data"]["userId"] == json!(known.id)
+            };
+            assert_eq!(socket.heard().iter().filter(told).count(), 1, "of {}", known.name);
+        }
+        assert_eq!(who(&book(&dan, "suggested").await), ["ann", "cid", "eve"]);
+    }
+
     async fn two_devices_that_sync_at_once_lose_nothing_and_get_no_more(stage: Stage) {
         let fleet = Fleet::in_real_time_with(&stage, 2, |config| config.contacts.numbers_first_day = 40).await;
         let [ann, bob, cid] = fleet[0].people(["ann", "bob", "cid"]).await;
