@@ -2,6 +2,7 @@
 //! Never a sign-in: whoever has set a new one by a code signs in with it next.
 
 use super::asking::locale_of;
+use super::delays::Key;
 use super::login::{Identifier, owner};
 use super::otp::{Asking, Passed, Recipient};
 use super::strength::Normal;
@@ -107,7 +108,7 @@ impl Auth {
                 return Err(ErrorCode::AuthOtpExpired.into());
             }
             let names = [&user.phone, &user.email_key, &user.username_key];
-            let names: Vec<&str> = names.into_iter().filter_map(|name| name.as_deref()).collect();
+            let names: Vec<Key<'_>> = names.into_iter().flatten().map(|name| Key::Identifier(name)).collect();
             self.delays.forget(transaction, &names).await?;
             let event =
                 audit::Event { kind: "password_reset", user: Some(user.id), address, ..audit::Event::default() };

@@ -160,13 +160,13 @@ impl Delays {
         Ok(())
     }
 
-    /// Forgets what was tried with these names: their account is its owner's again. In the transaction of that.
+    /// Forgets what was tried with these: their account is its owner's again, or nobody's any more. In the transaction
+    /// of that.
     ///
     /// # Errors
     /// Those of the database.
-    pub async fn forget(&self, transaction: &impl ConnectionTrait, identifiers: &[&str]) -> Result<(), DbErr> {
-        let hashes = identifiers.iter().map(|identifier| self.hash(Key::Identifier(identifier))).collect();
-        forget(transaction, hashes).await
+    pub async fn forget(&self, transaction: &impl ConnectionTrait, keys: &[Key<'_>]) -> Result<(), DbErr> {
+        forget(transaction, keys.iter().map(|key| self.hash(*key)).collect()).await
     }
 
     /// Deletes what no longer delays anybody; tells how many rows.
@@ -243,9 +243,15 @@ async fn lock(transaction: &DatabaseTransaction, counted: &[Counted]) -> Result<
     Ok(())
 }
 
-async fn forget(transaction: &impl ConnectionTrait, hashes: Vec<Vec<u8>>) -> Result<(), DbErr> {
-    let chosen = sign_in_delay::Column::KeyHash.is_in(hashes);
-    sign_in_delay::Entity::delete_many().filter(chosen).exec(transaction).await?;
+/// Deletes the rows of these names.
+///
+/// # Errors
+/// Those of the database.
+pub async fn forget(transaction: &impl ConnectionTrait, hashes: Vec<Vec<u8>>) -> Result<(), DbErr> {
+    for hashes in hashes.chunks(SWEPT_AT_ONCE as usize) {
+        let chosen = sign_in_delay::Column::KeyHash.is_in(hashes.iter().cloned());
+        sign_in_delay::Entity::delete_many().filter(chosen).exec(transaction).await?;
+    }
     Ok(())
 }
 
@@ -329,7 +335,7 @@ mod tests {
             assert!(!reserved.is_step);
             delays.clear(scratch.db.write(), &reserved).await.unwrap();
             assert!(wait(delays.check(&strangers(200)).await).is_some(), "that was the owner's count alone");
-            delays.forget(scratch.db.write(), &["ann"]).await.unwrap();
+            delays.forget(scratch.db.write(), &[Key::Identifier("ann")]).await.unwrap();
             assert_eq!(wait(delays.check(&strangers(200)).await), None);
             scratch.drop().await;
         }

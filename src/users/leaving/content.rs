@@ -25,7 +25,7 @@ const PAGE: u64 = 200;
 /// Those of `Exports::add`.
 pub async fn write(db: &Db, out: &mut Making<'_>, of: UserId, now: Timestamp) -> Outcome<()> {
     let row = user::by_id(of).one(db.read()).await?.ok_or(ErrorCode::UserNotFound)?;
-    out.value("manifest.json", &manifest(of, now)).await?;
+    out.value("manifest.json", &manifest(&row, now)).await?;
     out.value("settings.json", &row.settings).await?;
     out.value("privacy.json", &row.privacy).await?;
     out.value("profile.json", &profile(row)).await?;
@@ -43,11 +43,13 @@ pub async fn write(db: &Db, out: &mut Making<'_>, of: UserId, now: Timestamp) ->
     Box::pin(conversations(db, out, of)).await
 }
 
-fn manifest(of: UserId, now: Timestamp) -> Value {
+fn manifest(row: &user::Model, now: Timestamp) -> Value {
     json!({
         "format": 1,
-        "userId": of,
+        "userId": row.id,
         "createdAt": now,
+        // Read before anything else: `users.changes` after it tells what this copy may lack.
+        "userRev": row.user_rev,
         "files": {
             "profile.json": "what you say of yourself",
             "settings.json": "what you have set for all devices",
@@ -109,7 +111,8 @@ async fn ways_in(db: &Db, of: UserId) -> Result<Value, DbErr> {
 fn described(row: device::Model) -> Value {
     json!({
         "id": row.id, "platform": row.platform, "name": row.name, "appVersion": row.app_version,
-        "pushProvider": row.push_provider, "voipPush": row.voip_token.is_some(), "createdAt": row.created_at, "lastSeenAt": row.last_seen_at,
+        "pushProvider": row.push_provider, "voipPush": row.voip_token.is_some(), "createdAt": row.created_at,
+        "lastSeenAt": row.last_seen_at,
     })
 }
 

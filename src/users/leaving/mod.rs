@@ -11,6 +11,7 @@ mod making;
 mod purge;
 #[cfg(test)]
 mod tests;
+mod tries;
 mod wipe;
 
 use crate::app::App;
@@ -34,6 +35,7 @@ use making::Making;
 use purge::Purge;
 use std::sync::Arc;
 use std::time::Duration;
+use tries::Tries;
 
 /// What leaving needs of the node.
 pub struct Parts<'a> {
@@ -62,6 +64,7 @@ pub struct Leaving {
     sessions: Arc<Sessions>,
     grace: Duration,
     number_key: hmac::Key,
+    tries: Tries,
     exports: Exports,
     /// Rings when an account may be due.
     bell: Bell,
@@ -73,9 +76,10 @@ impl Leaving {
         let Parts { db, clock, config, secrets: keys, conversations, entries, sessions } = parts;
         let links = keys.derive(secrets::EXPORT_LINKS);
         let number_key = hmac::Key::new(hmac::HMAC_SHA256, &keys.derive(secrets::CONTACT_NUMBERS));
+        let tries = Tries::new(db.clone(), clock.clone(), keys, &config.auth);
         let exports = Exports::new(db.clone(), clock.clone(), &config.exports, &links);
         let (grace, bell) = (config.auth.deletion_grace, Bell::default());
-        Leaving { db, clock, conversations, entries, sessions, grace, number_key, exports, bell }
+        Leaving { db, clock, conversations, entries, sessions, grace, number_key, tries, exports, bell }
     }
 
     /// Makes copies and purges accounts. One task of each node; never ends.

@@ -3,7 +3,8 @@
 //!
 //! # What becomes of what
 //! *At once, in one transaction*: the account's row keeps its id and when it ended; number, username and address are
-//! free for others; its sessions are ended, and nobody has its number in an address book any more.
+//! free for others; its sessions are ended, and nobody has its number in an address book any more; codes that were sent
+//! there go, and what was tried in vain to get in.
 //! *Then, a few rows at a time*: it leaves every conversation, through the journal (`actors::conversation::departing`);
 //! its messages stay, as from a deleted user, or become tombstones; its reactions are taken back either way. It leaves
 //! address books and lists of who is blocked, whose owners' devices learn of it. What was its own is deleted.
@@ -111,6 +112,7 @@ impl Leaving {
         let reached: Vec<&String> = row.phone.iter().chain(&row.email_key).collect();
         let codes = otp_verification::COLUMN.phone.is_in(reached);
         otp_verification::Entity::delete_many().filter(codes).exec(transaction).await?;
+        self.tries.forget(transaction, row).await?;
         if let Some(phone) = &row.phone {
             let kept = contact_number::COLUMN.number_hash.eq(self.hash_of_number(phone));
             contact_number::Entity::delete_many().filter(kept).exec(transaction).await?;

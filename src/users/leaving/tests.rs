@@ -5,6 +5,8 @@ mod copies;
 mod ends;
 
 use super::*;
+use crate::auth::delays::Key;
+use crate::auth::second_factor::Place;
 use crate::auth::testing::{FakeClock, Scratch};
 use crate::jobs::LEASE;
 use crate::users::testing::a_user;
@@ -210,6 +212,14 @@ async fn furnishes(bench: &Bench, of: UserId, other: UserId) {
         keeps! { contact_number {
             owner_id: owner_id, number_hash: number_hash, listed: true, sealed_name: None, first_at: at,
         } }
+    }
+    // Somebody has tried to get in.
+    let (tries, place) = (&bench.leaving.tries, [192, 0, 2, 1].into());
+    let tried = [Key::Identifier(&phone), Key::Place(&phone, place), Key::Session(session)];
+    tries.delays.count(&tried).await.unwrap();
+    for place in [Place::SignIn, Place::Session(session)] {
+        let key_hash = place.key(&tries.second_factor, of);
+        keeps! { sign_in_delay { key_hash: key_hash, failures: 1, last_at: at, next_at: at } }
     }
     let phc = "$argon2id$a-hash".to_owned();
     let otp = otp_verification::ActiveModel {

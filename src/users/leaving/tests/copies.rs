@@ -156,9 +156,10 @@ async fn a_copy_holds_what_its_owner_may_see_and_no_secret() {
         let pair = files["conversations.json"].as_array().unwrap().iter().find(|item| item["kind"] == "private");
         assert_eq!(pair.unwrap()["with"]["displayName"], "Bob");
         assert_eq!(files["profile.json"]["phoneNumber"], one.row(past.ann_id).await.phone.unwrap());
+        assert_eq!(files["manifest.json"]["userRev"], one.row(past.ann_id).await.user_rev);
         assert_eq!(files["sign-in.json"]["identities"][0]["email"], "ann@example.org");
         let all = serde_json::to_string(&files).unwrap();
-        for secret in ["argon2", "a-push-token", "After Ann", "sealed", "hash"] {
+        for secret in ["argon2", "a-push-token", "a-voip-token", "After Ann", "sealed", "hash"] {
             let whose = files.iter().find(|(_, json)| json.to_string().contains(secret));
             let allowed = secret == "hash" && whose.is_some_and(|(name, _)| name == "manifest.json");
             assert!(!all.contains(secret) || allowed, "{secret} stands in {whose:?}");

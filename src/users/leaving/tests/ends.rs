@@ -60,6 +60,7 @@ async fn is_purged(bench: &Bench, past: &Past, messages: LeftMessages) {
     assert!(events.iter().any(|event| event.kind == "account_deleted"));
     assert!(events.iter().all(|event| event.address.is_none() && event.session_id.is_none() && event.detail == "{}"));
     let hash = contact_number::of_owner(past.bob).all(bench.db.read()).await.unwrap();
+    assert!(sign_in_delay::Entity::find().all(bench.db.read()).await.unwrap().is_empty());
     assert!(hash.is_empty() && otp_verification::Entity::find().all(bench.db.read()).await.unwrap().is_empty());
 
     // Bob keeps his conversations, and learns from his lists.
