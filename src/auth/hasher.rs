@@ -6,17 +6,22 @@
 //! `auth.hashes_at_once`, taken at the start and used again and again, a queue of `auth.hashes_waiting`, and a refusal
 //! for all beyond: neither memory nor the wait grows with those who ask. A place in the queue is taken before a try is
 //! counted (see `delays`), so that nobody's try counts that was not looked at.
+//!
+//! # Why not all places for all
+//! Whoever has signed in, or has a code, could fill the queue by setting their own password again and again, and then
+//! nobody signs in. So each of them has one place at a time, and all of them together no more than half of the queue.
 
 use super::strength::{Normal, Strength};
 use crate::config;
 use actors::clock::Clock;
-use actors::protocol::{ErrorCode, Fault, Outcome, Refusal};
+use actors::protocol::{Error, ErrorCode, Fault, Outcome, Refusal};
 use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
 use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -49,6 +54,10 @@ pub struct Hasher {
     clock: Arc<dyn Clock>,
     shared: Arc<Shared>,
     places: Arc<Semaphore>,
+    /// Of the places, those for whoever is known.
+    known: Arc<Semaphore>,
+    /// Who of them has a place now.
+    busy: Arc<Mutex<HashSet<String>>>,
 }
 
 struct Shared {
@@ -93,8 +102,10 @@ impl Hasher {
             memory: Mutex::new(memory),
             meters: Meters::default(),
         };
-        let places = Arc::new(Semaphore::new(config.hashes_at_once + config.hashes_waiting));
-        Ok(Hasher { clock, shared: Arc::new(shared), places })
+        let places = config.hashes_at_once + config.hashes_waiting;
+        let known = Arc::new(Semaphore::new((places / 2).max(1)));
+        let (places, busy) = (Arc::new(Semaphore::new(places)), Arc::default());
+        Ok(Hasher { clock, shared: Arc::new(shared), places, known, busy })
     }
 
     /// What it has counted.
@@ -107,9 +118,42 @@ impl Hasher {
     /// # Errors
     /// `auth.busy` if it is full.
     pub fn place(&self) -> Outcome<Place> {
-        let waiting = self.places.clone().try_acquire_owned();
-        let waiting = waiting.map_err(|_| Refusal::new(ErrorCode::AuthBusy).after(BUSY_FOR))?;
-        Ok(Place { shared: self.shared.clone(), waiting, salt: self.clock.random() })
+        let waiting = seat(&self.places)?;
+        Ok(Place { shared: self.shared.clone(), waiting, turn: None, salt: self.clock.random() })
+    }
+
+    /// A place for whoever is known: one at a time, and none of the half of the queue that is kept for signing in.
+    ///
+    /// # Errors
+    /// `auth.busy` if they have one already, or there is none for them.
+    pub fn place_of(&self, whose: &str) -> Outcome<Place> {
+        let share = seat(&self.known)?;
+        if !self.busy.lock().insert(whose.to_owned()) {
+            return Err(busy());
+        }
+        let turn = Some(Turn { whose: whose.to_owned(), busy: self.busy.clone(), _share: share });
+        Ok(Place { turn, ..self.place()? })
+    }
+}
+
+fn seat(of: &Arc<Semaphore>) -> Outcome<OwnedSemaphorePermit> {
+    of.clone().try_acquire_owned().map_err(|_| busy())
+}
+
+fn busy() -> Error {
+    Refusal::new(ErrorCode::AuthBusy).after(BUSY_FOR).into()
+}
+
+/// The one place that somebody has; with it they may have another.
+struct Turn {
+    whose: String,
+    busy: Arc<Mutex<HashSet<String>>>,
+    _share: OwnedSemaphorePermit,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.busy.lock().remove(&self.whose);
     }
 }
 
@@ -117,6 +161,7 @@ impl Hasher {
 pub struct Place {
     shared: Arc<Shared>,
     waiting: OwnedSemaphorePermit,
+    turn: Option<Turn>,
     salt: [u8; SALT_BYTES],
 }
 
@@ -157,11 +202,11 @@ impl Place {
 
     /// The permits go where the work goes: whoever asked may be gone before it is done.
     async fn run<T: Send + 'static>(self, work: impl FnOnce(&Shared) -> Outcome<T> + Send + 'static) -> Outcome<T> {
-        let Place { shared, waiting, .. } = self;
+        let Place { shared, waiting, turn, .. } = self;
         let running = shared.at_once.clone().acquire_owned().await.map_err(Fault::new)?;
         let done = tokio::task::spawn_blocking(move || {
             let done = work(&shared);
-            drop((running, waiting));
+            drop((running, waiting, turn));
             done
         });
         done.await.map_err(Fault::new)?
@@ -297,5 +342,23 @@ mod tests {
         // Whoever goes away leaves the place to another.
         drop(hasher.place().unwrap());
         assert_eq!((0..9).map_while(|_| hasher.place().ok()).collect::<Vec<_>>().len(), 4);
+    }
+
+    #[actix_web::test]
+    async fn whoever_is_known_has_one_place_and_leaves_others_to_sign_in() {
+        let hasher = hasher(&config::Auth { hashes_waiting: 7, ..settings() });
+        let anns = hasher.place_of("ann").unwrap();
+        assert_eq!(hasher.place_of("ann").err().unwrap().code(), ErrorCode::AuthBusy);
+        let others: Vec<_> = (0..9).map_while(|n| hasher.place_of(&format!("{n}")).ok()).collect();
+        assert_eq!(others.len(), 3);
+        assert_eq!((0..9).map_while(|_| hasher.place().ok()).collect::<Vec<_>>().len(), 4);
+        // Whoever was refused holds nothing, and whoever is done may come again.
+        anns.accept(Normal::of(GOOD), Vec::new(), "password").await.unwrap();
+        drop(hasher.place_of("ann").unwrap());
+        drop(others);
+        let all: Vec<_> = (0..9).map_while(|_| hasher.place().ok()).collect();
+        assert_eq!((all.len(), hasher.place_of("ann").is_err()), (8, true));
+        drop(all);
+        hasher.place_of("ann").unwrap();
     }
 }

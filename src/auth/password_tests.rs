@@ -10,7 +10,7 @@ use super::{Auth, challenges, passwords, sealing, sessions};
 use crate::auth::contact::Contact;
 use actors::caller::Identity;
 use actors::clock::Clock;
-use actors::protocol::command::{OtpPurpose, Reauthenticate, ResetPassword};
+use actors::protocol::command::{ChangePassword, OtpPurpose, Reauthenticate, Register, ResetPassword};
 use actors::protocol::{ErrorCode, Outcome, view};
 use entities::{
     UserId, audit_event, otp_verification, password, second_factor as factors, session, sign_in_delay, user,
@@ -50,7 +50,9 @@ impl Setting {
     }
 
     async fn tries(&self, identifier: &str, password: &str, address: Option<IpAddr>) -> Outcome<view::SignedIn> {
-        self.auth.log_in(identifier, &password.into(), Origin { address, ..Origin::default() }).await
+        let password = password.into();
+        // Boxed, as all that a test awaits lies on its stack.
+        Box::pin(self.auth.log_in(identifier, &password, Origin { address, ..Origin::default() })).await
     }
 
     /// What there is of tries, codes and events.
@@ -59,6 +61,30 @@ impl Setting {
         let tries = sign_in_delay::Entity::find().count(db).await.unwrap();
         let codes = otp_verification::Entity::find().count(db).await.unwrap();
         tries + codes + audit_event::Entity::find().count(db).await.unwrap()
+    }
+
+    /// A session of somebody that begins now.
+    async fn session_of(&self, user: UserId) -> Identity {
+        let clock: &dyn Clock = &*self.clock;
+        let session = clock.session_id();
+        let beginning = Beginning { session, user, origin: Origin::default(), at: clock.now() };
+        sessions::begin(self.scratch.db.write(), beginning).await.unwrap();
+        Identity { user, session, expires_at: clock.now().plus(Duration::from_secs(900)) }
+    }
+
+    /// A verification for this purpose, and its code.
+    async fn sent(&self, phone: &str, purpose: OtpPurpose) -> (String, String) {
+        let contact = Contact::phone(phone).unwrap();
+        let asking = Asking { purpose, ..Asking::to_sign_in(&contact) };
+        let verification_id = self.auth.otp.send(asking).await.unwrap().verification_id;
+        let code = self.pocket.code(&verification_id);
+        (verification_id, code)
+    }
+
+    async fn resets(&self, new_password: &str) -> Outcome<(UserId, Vec<entities::SessionId>)> {
+        let (verification_id, code) = self.sent(PHONE, OtpPurpose::ResetPassword).await;
+        let command = ResetPassword { verification_id, code, new_password: new_password.into() };
+        Box::pin(self.auth.reset_password(&command, None)).await
     }
 
     async fn live(&self, user: UserId) -> usize {
@@ -81,7 +107,7 @@ struct Cost {
 
 async fn cost<T>(setting: &Setting, doing: impl Future<Output = Outcome<T>>) -> Cost {
     let (hashes, rows) = (setting.auth.hasher.meters().hashes.get(), setting.rows().await);
-    let code = code(doing.await);
+    let code = code(Box::pin(doing).await);
     Cost { hashes: setting.auth.hasher.meters().hashes.get() - hashes, rows: setting.rows().await - rows, code }
 }
 
@@ -150,6 +176,54 @@ async fn of_tries_at_once_few_are_hashed_and_one_is_noted() {
 }
 
 #[actix_web::test]
+async fn who_sets_passwords_again_and_again_waits_and_hashes_few() {
+    for setting in each().await {
+        let identity = setting.session_of(setting.ann().await).await;
+        let before = setting.auth.hasher.meters().hashes.get();
+        let command = ChangePassword { new_password: BETTER.into(), keep_sessions: true };
+        let changes = join_all((0..40).map(|_| setting.auth.change_password(&command, identity, None))).await;
+        let refused: Vec<_> = changes.into_iter().filter_map(code).collect();
+        assert!(refused.iter().all(|code| matches!(code, ErrorCode::AuthBusy | ErrorCode::AuthTooManyTries)));
+        for _ in 0..40 {
+            let _ = setting.auth.change_password(&command, identity, None).await;
+        }
+        assert_eq!(setting.auth.hasher.meters().hashes.get() - before, 6);
+        let again = setting.auth.change_password(&command, identity, None).await;
+        assert_eq!(code(again), Some(ErrorCode::AuthTooManyTries));
+        // Whoever found the device does not hold up a new password by a code, nor a sign-in.
+        setting.resets(GOOD).await.unwrap();
+        setting.tries("ann", GOOD, None).await.unwrap();
+        setting.scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_name_that_is_taken_costs_no_hash_and_a_weak_password_one_of_few_tries() {
+    for setting in each().await {
+        setting.ann().await;
+        let (verification_id, code_sent) = setting.sent("+4915112345679", OtpPurpose::Register).await;
+        let registers = async |username: &str, password: &str| {
+            let (verification_id, code) = (verification_id.clone(), code_sent.clone());
+            let (username, password) = (Some(username.to_owned()), password.into());
+            let register = Register { verification_id, code, password, username, ..Register::default() };
+            setting.auth.register(register, Origin::default()).await
+        };
+        let before = setting.auth.hasher.meters().hashes.get();
+        for _ in 0..20 {
+            assert_eq!(code(registers("Ann", GOOD).await), Some(ErrorCode::UserUsernameTaken));
+        }
+        for at in 0..20 {
+            let expected = if at < 6 { ErrorCode::AuthPasswordWeak } else { ErrorCode::AuthTooManyTries };
+            assert_eq!(code(registers("bob", "password1").await), Some(expected));
+        }
+        assert_eq!(setting.auth.hasher.meters().hashes.get(), before);
+        setting.clock.advance(Duration::from_secs(1));
+        registers("bob", GOOD).await.unwrap();
+        setting.scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
 async fn places_are_known_by_sessions_that_were_their_owners() {
     for setting in Setting::each().await {
         let ann = setting.ann().await;
@@ -187,12 +261,9 @@ async fn places_are_known_by_sessions_that_were_their_owners() {
 async fn no_session_of_the_old_password_outlives_a_new_one() {
     for setting in Setting::each().await {
         let ann = setting.ann().await;
-        let contact = Contact::phone(PHONE).unwrap();
         for round in 0..4 {
             let [old, new] = if round % 2 == 0 { [GOOD, BETTER] } else { [BETTER, GOOD] };
-            let asking = Asking { purpose: OtpPurpose::ResetPassword, ..Asking::to_sign_in(&contact) };
-            let verification_id = setting.auth.otp.send(asking).await.unwrap().verification_id;
-            let code = setting.pocket.code(&verification_id);
+            let (verification_id, code) = setting.sent(PHONE, OtpPurpose::ResetPassword).await;
             let command = ResetPassword { verification_id, code, new_password: new.into() };
             let (entered, set) =
                 join(setting.tries("ann", old, stranger(1)), setting.auth.reset_password(&command, None)).await;
@@ -247,22 +318,14 @@ async fn with_a_second_factor_a_password_is_half_of_it() {
         };
 
         // Whoever asked for the second with the old password does not get in by it any more.
-        let contact = Contact::phone(PHONE).unwrap();
-        let asking = Asking { purpose: OtpPurpose::ResetPassword, ..Asking::to_sign_in(&contact) };
-        let verification_id = setting.auth.otp.send(asking).await.unwrap().verification_id;
-        let code_sent = setting.pocket.code(&verification_id);
-        let command = ResetPassword { verification_id, code: code_sent, new_password: BETTER.into() };
-        setting.auth.reset_password(&command, None).await.unwrap();
+        setting.resets(BETTER).await.unwrap();
         assert_eq!(setting.live(ann).await, 0);
         let late = challenges::attempt(&setting.scratch.db, clock, &SECOND_FACTOR, &pending.challenge_token).await;
         assert_eq!(code(late), Some(ErrorCode::AuthChallengeExpired));
 
         // And a session becomes fresh by the second factor alone.
-        let session = clock.session_id();
-        let beginning = Beginning { session, user: ann, origin: Origin::default(), at: clock.now() };
-        sessions::begin(setting.scratch.db.write(), beginning).await.unwrap();
+        let identity = setting.session_of(ann).await;
         setting.clock.advance(Duration::from_secs(600));
-        let identity = Identity { user: ann, session, expires_at: clock.now().plus(Duration::from_secs(60)) };
         let known = sessions::Sessions::new(setting.scratch.db.clone(), setting.clock.clone(), &setting.config.auth);
         assert_eq!(code(known.check_fresh(identity).await), Some(ErrorCode::AuthReauthenticationRequired));
         let by_password = Reauthenticate { password: Some(BETTER.into()), ..Reauthenticate::default() };

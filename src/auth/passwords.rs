@@ -47,7 +47,7 @@ impl Auth {
     /// Sets the password of whoever has signed in; gives the sessions that it ended.
     ///
     /// # Errors
-    /// `auth.password_weak`, `auth.busy`; a fault of the database.
+    /// Those of `hash_new`; a fault of the database.
     pub async fn change_password(
         &self,
         command: &ChangePassword,
@@ -55,7 +55,7 @@ impl Auth {
         address: Option<IpAddr>,
     ) -> Outcome<Vec<SessionId>> {
         let user = user::by_id(identity.user).one(self.db.read()).await?.ok_or(ErrorCode::UserNotFound)?;
-        let phc = self.accept(&command.new_password, &user).await?;
+        let phc = self.accept(&user.id.to_string(), &command.new_password, &user).await?;
         let ended = transact(&self.db, &*self.clock, async |transaction| {
             let had = password::of_user(user.id).one(transaction).await?.is_some();
             let event = audit::Event {
@@ -76,15 +76,15 @@ impl Auth {
     /// Sets a new password with a code that was sent to its owner; gives who that is, and the sessions that it ended.
     ///
     /// # Errors
-    /// Those of `try_code`; `auth.password_weak`, `auth.busy`; a fault of the database.
+    /// Those of `try_code` and of `hash_new`; a fault of the database.
     pub async fn reset_password(
         &self,
         command: &ResetPassword,
         address: Option<IpAddr>,
     ) -> Outcome<(UserId, Vec<SessionId>)> {
-        let ResetPassword { verification_id, code, new_password } = command;
+        let ResetPassword { verification_id, code, .. } = command;
         let passed = self.try_code(verification_id, code, OtpPurpose::ResetPassword, address).await?;
-        let done = self.reset(&passed, new_password, address).await;
+        let done = self.reset(&passed, command, address).await;
         if let Err(Error::Refused(_)) = &done {
             // The code was right: it may come again with a better password.
             self.otp.hand_back(&passed).await?;
@@ -95,12 +95,12 @@ impl Auth {
     async fn reset(
         &self,
         passed: &Passed,
-        new_password: &Password,
+        command: &ResetPassword,
         address: Option<IpAddr>,
     ) -> Outcome<(UserId, Vec<SessionId>)> {
         let owner = || owner(&passed.contact);
         let user = owner().one(self.db.read()).await?.ok_or(ErrorCode::AuthOtpExpired)?;
-        let phc = self.accept(new_password, &user).await?;
+        let phc = self.accept(&command.verification_id, &command.new_password, &user).await?;
         let ended = transact(&self.db, &*self.clock, async |transaction| {
             self.otp.consume(transaction, passed).await?;
             // The number or address may have gone to somebody else meanwhile.
@@ -135,10 +135,29 @@ impl Auth {
         Ok(sessions::revoke_all(transaction, user, but, reason, self.clock.now()).await?)
     }
 
-    async fn accept(&self, new_password: &Password, user: &user::Model) -> Outcome<String> {
+    async fn accept(&self, whose: &str, new_password: &Password, user: &user::Model) -> Outcome<String> {
         let known = [user.phone.as_ref(), user.email.as_ref(), user.username.as_ref(), Some(&user.display_name)];
         let known = known.into_iter().flatten().cloned().collect();
-        self.hasher.place()?.accept(Normal::of(new_password.expose()), known, "newPassword").await
+        self.hash_new(whose, new_password, known, "newPassword").await
+    }
+
+    /// The hash of a password that somebody is to have. `whose` it is tells what they have shown: a session's user, or
+    /// a verification; by neither does anybody hold up whoever has the other.
+    ///
+    /// # Errors
+    /// `auth.too_many_tries` for whoever does it again and again; those of `Place::accept`; `auth.busy`.
+    pub(super) async fn hash_new(
+        &self,
+        whose: &str,
+        password: &Password,
+        known: Vec<String>,
+        field: &'static str,
+    ) -> Outcome<String> {
+        let keys = [Key::Setting(whose)];
+        self.delays.check(&keys).await?;
+        let place = self.hasher.place_of(whose)?;
+        self.delays.reserve(&keys).await?;
+        place.accept(Normal::of(password.expose()), known, field).await
     }
 }
 

@@ -103,7 +103,7 @@ impl Auth {
         // Whoever guesses has this session: its tries are no others'.
         let keys = [Key::Session(identity.session)];
         self.delays.check(&keys).await?;
-        let place = self.hasher.place()?;
+        let place = self.hasher.place_of(&identity.user.to_string())?;
         let reserved = self.delays.reserve(&keys).await?;
         match place.verify(Normal::of(given.expose()), Some(phc.clone())).await? {
             Verdict::Right { .. } => Ok(Shown::Password { phc, reserved }),

@@ -7,7 +7,6 @@ use super::otp::Passed;
 use super::passwords;
 use super::sessions::Origin;
 use super::sign_in::Entering;
-use super::strength::Normal;
 use super::{Auth, accounts, audit};
 use crate::app::App;
 use crate::gateway::dispatch::Run;
@@ -23,7 +22,7 @@ impl Auth {
     ///
     /// # Errors
     /// Those of `try_code`; `auth.account_exists`, which only whoever has the number or address hears;
-    /// `auth.password_weak`, `user.username_taken`, `auth.busy`; a fault of the database.
+    /// `user.username_taken`; those of `hash_new`; a fault of the database.
     pub async fn register(&self, command: Register, origin: Origin) -> Outcome<view::SignedIn> {
         let Register { verification_id, code, .. } = &command;
         let passed = self.try_code(verification_id, code, OtpPurpose::Register, origin.address).await?;
@@ -39,9 +38,15 @@ impl Auth {
         if owner(&passed.contact).one(self.db.read()).await?.is_some() {
             return Err(ErrorCode::AuthAccountExists.into());
         }
+        // Before anything is hashed; whether it is still free, the row decides.
+        if let Some(name) = &command.username
+            && user::by_username_key(&check::username(name)?).one(self.db.read()).await?.is_some()
+        {
+            return Err(ErrorCode::UserUsernameTaken.into());
+        }
         let known = [command.username.as_deref(), command.display_name.as_deref(), Some(passed.contact.key())];
         let known = known.into_iter().flatten().map(str::to_owned).collect();
-        let phc = self.hasher.place()?.accept(Normal::of(command.password.expose()), known, "password").await?;
+        let phc = self.hash_new(&command.verification_id, &command.password, known, "password").await?;
         let new = self.row(command, &passed.contact)?;
         transact(&self.db, &*self.clock, async |transaction| {
             self.otp.consume(transaction, passed).await?;

@@ -230,8 +230,8 @@ codes! {
     AuthEmailTaken = "auth.email_taken", 409, "Another account has this e-mail address.";
     /// No such account, or not its password: which of both is not told.
     AuthCredentialsInvalid = "auth.credentials_invalid", 401, "There is no such account with this password.";
-    /// Too many wrong tries, for now.
-    AuthTooManyTries = "auth.too_many_tries", 429, "Too many wrong tries; wait, or sign in another way.";
+    /// Too many wrong tries, or passwords set, for now.
+    AuthTooManyTries = "auth.too_many_tries", 429, "Too many tries; wait, or sign in another way.";
     /// The password is too easy to guess.
     AuthPasswordWeak = "auth.password_weak", 422, "The password is too easy to guess.";
     /// Whoever registers has an account already.

@@ -9,6 +9,8 @@
 //!   home waits for nobody's tries but their own;
 //! - for the address, whatever is tried from it: who tries one password with a thousand names is slow too.
 //!
+//! Passwords that somebody sets are counted too, for them alone: each is as much work as a try.
+//!
 //! What is tried is the name, number or address as it is typed, whether or not it is somebody's: no delay tells a known
 //! one from an unknown one, nor that a name and a number are one account's. It costs nobody a session to wait: a
 //! one-time code signs in meanwhile.
@@ -53,6 +55,8 @@ pub enum Key<'a> {
     Place(&'a str, IpAddr),
     /// A session whose user is to show again who they are.
     Session(SessionId),
+    /// A user or a verification by which a password is set: each time counts, also if it was set.
+    Setting(&'a str),
     /// Whatever comes from an address.
     Address(IpAddr),
 }
@@ -202,6 +206,7 @@ impl Delays {
             Key::Identifier(identifier) => format!("identifier {identifier}"),
             Key::Place(identifier, address) => format!("place {} {identifier}", Network::of(address)),
             Key::Session(session) => format!("session {session}"),
+            Key::Setting(whose) => format!("setting {whose}"),
             Key::Address(address) => format!("address {}", Network::of(address)),
         };
         hmac::sign(&self.key, text.as_bytes()).as_ref().to_vec()

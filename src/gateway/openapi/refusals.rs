@@ -38,7 +38,7 @@ const REFUSALS: &[(&str, &[ErrorCode])] = {
         ("auth.register", &[AuthPasswordWeak, AuthAccountExists, UserUsernameTaken, AuthBusy]),
         ("auth.login", CODE),
         ("auth.login", &[AuthCredentialsInvalid, AuthBusy, UserNotFound]),
-        ("auth.changePassword", &[AuthPasswordWeak, AuthBusy]),
+        ("auth.changePassword", &[AuthPasswordWeak, AuthTooManyTries, AuthBusy]),
         ("auth.forgotPassword", &[AuthOtpBudget, AuthOtpCountry]),
         ("auth.resetPassword", CODE),
         ("auth.resetPassword", &[AuthPasswordWeak, AuthBusy]),

@@ -48,7 +48,7 @@ impl fmt::Debug for Password {
 }
 
 /// Makes an account with a password, for a number or an address that a code was sent to for that purpose.
-#[derive(Debug, Deserialize, ToSchema)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Register {
     /// From `auth.sendOtp` with the purpose `register`.
