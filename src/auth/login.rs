@@ -171,8 +171,12 @@ impl Auth {
         Ok(self.db.heard(audit::record(self.db.write(), &*self.clock, event)).await?)
     }
 
-    /// Tries a one-time code. A wrong one counts for the address that it came from, and from one with too many of them
-    /// none is looked at for a while.
+    /// Tries a one-time code. A wrong one counts for the address that it came from.
+    ///
+    /// # Why an address that waits may still try its codes
+    /// Many people may share it, and one of them could shut out the others. What bounds guessing is how many codes are
+    /// sent, and that each may be tried a few times, from wherever. So such an address is refused what has no tries
+    /// left, or never was: that costs a few reads, and no more is written for whoever floods the node with it.
     ///
     /// # Errors
     /// Those of `Otp::attempt`, and `auth.too_many_tries`.
@@ -183,13 +187,16 @@ impl Auth {
         purpose: OtpPurpose,
         address: Option<IpAddr>,
     ) -> Outcome<Passed> {
-        let keys: Vec<Key<'_>> = address.map(Key::Address).into_iter().collect();
-        if !keys.is_empty() {
-            self.delays.check(&keys).await?;
+        let Some(address) = address else { return self.otp.attempt(verification_id, code, purpose).await };
+        let keys = [Key::Address(address)];
+        if let Err(waits) = self.delays.check(&keys).await
+            && !self.otp.is_open(verification_id, purpose).await?
+        {
+            return Err(waits);
         }
         let passed = self.otp.attempt(verification_id, code, purpose).await;
         let is_wrong = |error: &Error| error.code() == ErrorCode::AuthOtpInvalid;
-        if !keys.is_empty() && passed.as_ref().is_err_and(is_wrong) {
+        if passed.as_ref().is_err_and(is_wrong) {
             self.delays.count(&keys).await?;
         }
         passed

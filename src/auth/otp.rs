@@ -245,8 +245,7 @@ impl Otp {
     /// `auth.otp_invalid` if it is wrong, `auth.otp_exhausted` after too many, `auth.otp_expired` for a verification
     /// that is over or never was; a fault of the database, or of the carrier where that makes the codes.
     pub async fn attempt(&self, verification_id: &str, code: &str, purpose: OtpPurpose) -> Outcome<Passed> {
-        let id = URL_SAFE_NO_PAD.decode(verification_id).ok().and_then(|id| <[u8; 16]>::try_from(id).ok());
-        let id = id.ok_or(ErrorCode::AuthOtpExpired)?;
+        let id = read_id(verification_id).ok_or(ErrorCode::AuthOtpExpired)?;
         let now = self.clock.now();
         let columns = &otp_verification::COLUMN;
         let open = columns
@@ -264,7 +263,8 @@ impl Otp {
         });
         let counted = counted.await?;
         let Some(row) = counted.into_iter().next() else {
-            return Err(self.why_not(&id, purpose, now).await?.into());
+            let stands = self.standing(&id, purpose, now).await?.is_some();
+            return Err(if stands { ErrorCode::AuthOtpExhausted } else { ErrorCode::AuthOtpExpired }.into());
         };
         if hmac::verify(&self.key, &bound(purpose, &id, code), &row.code_hash).is_err() {
             self.ask_carrier(&row, purpose, &id, code).await?;
@@ -299,10 +299,25 @@ impl Otp {
         Ok(())
     }
 
-    async fn why_not(&self, id: &[u8], purpose: OtpPurpose, now: Timestamp) -> Outcome<ErrorCode> {
+    /// Whether a verification has tries left. Counts none.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn is_open(&self, verification_id: &str, purpose: OtpPurpose) -> Result<bool, DbErr> {
+        let Some(id) = read_id(verification_id) else { return Ok(false) };
+        let row = self.standing(&id, purpose, self.clock.now()).await?;
+        Ok(row.is_some_and(|row| row.tries < self.tries))
+    }
+
+    /// A verification that is not over.
+    async fn standing(
+        &self,
+        id: &[u8],
+        purpose: OtpPurpose,
+        now: Timestamp,
+    ) -> Result<Option<otp_verification::Model>, DbErr> {
         let row = otp_verification::by_id(id).one(self.db.read()).await?;
-        let open = row.filter(|row| row.purpose == name(purpose) && row.consumed_at.is_none() && row.expires_at > now);
-        Ok(if open.is_some() { ErrorCode::AuthOtpExhausted } else { ErrorCode::AuthOtpExpired })
+        Ok(row.filter(|row| row.purpose == name(purpose) && row.consumed_at.is_none() && row.expires_at > now))
     }
 
     /// Uses up the code that was right, in the transaction of what it was for.
@@ -367,6 +382,10 @@ impl Otp {
     fn hash(&self, purpose: OtpPurpose, id: &[u8], code: &str) -> Vec<u8> {
         hmac::sign(&self.key, &bound(purpose, id, code)).as_ref().to_vec()
     }
+}
+
+fn read_id(verification_id: &str) -> Option<[u8; 16]> {
+    URL_SAFE_NO_PAD.decode(verification_id).ok().and_then(|id| id.try_into().ok())
 }
 
 /// Rows of a carrier's own codes have no hash before one was right; a decoy's is of no code.
