@@ -25,6 +25,8 @@ pub struct Model {
     pub platform: Option<String>,
     /// The network address at the login.
     pub address: Option<String>,
+    /// The network of that address: what makes a place known.
+    pub network: Option<String>,
     /// The `User-Agent` at the login.
     pub user_agent: Option<String>,
     /// When the login was.

@@ -36,6 +36,8 @@ const DEFINITIONS: &[&str] = &[
     "ALTER TABLE users ADD COLUMN left_at BIGINT",
     "CREATE INDEX IF NOT EXISTS users_leaves_at ON users (leaves_at) WHERE leaves_at IS NOT NULL",
     "ALTER TABLE sessions ADD COLUMN authenticated_at BIGINT",
+    "ALTER TABLE sessions ADD COLUMN network TEXT",
+    "CREATE INDEX IF NOT EXISTS sessions_network ON sessions (user_id, network)",
     "CREATE INDEX IF NOT EXISTS sessions_device ON sessions (user_id, device_id)",
     // --- ways to sign in
     "CREATE TABLE passwords (

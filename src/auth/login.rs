@@ -4,10 +4,19 @@
 //! # Why nothing tells who has an account
 //! Whoever asks gets one answer for a name that nobody has, for an account without a password, and for a wrong one; and
 //! all of them cost the same: the same questions to the database, the same rows written, and one hash.
+//!
+//! # Why a wrong password at home is answered like a stranger's
+//! Else whoever shares an address would learn by the answers which accounts are used there. So the right one lets its
+//! owner in, beside the strangers who wait, as long as that place's own tries last; a wrong one counts as a stranger's
+//! and hears what a stranger hears, the wait too. A neighbour cannot shut such a place by trying other names: so those
+//! who share an address may try each account that is used there as often as that place's own tries allow.
+//!
+//! A stopwatch may still tell who shares an address with somebody that an account is used there: a wrong password is
+//! hashed while strangers would wait, and counted in one transaction more.
 
 use super::contact::Contact;
 use super::delays::{Key, Reserved};
-use super::hasher::Verdict;
+use super::hasher::{Place, Verdict};
 use super::otp::Passed;
 use super::sessions::{self, Origin};
 use super::sign_in::Entering;
@@ -15,7 +24,6 @@ use super::strength::Normal;
 use super::{Auth, audit};
 use crate::app::App;
 use crate::gateway::dispatch::Run;
-use crate::network::Network;
 use actors::caller::Caller;
 use actors::protocol::command::{Login, OtpPurpose, Password, VerifyOtp};
 use actors::protocol::{Error, ErrorCode, Fault, Outcome, Refusal, check, view};
@@ -23,6 +31,7 @@ use actors::retry::transact;
 use entities::{UserId, password, user};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, Select, Set};
 use serde_json::json;
+use std::iter;
 use std::net::IpAddr;
 use uuid::Uuid;
 
@@ -92,25 +101,41 @@ impl Auth {
     pub async fn log_in(&self, identifier: &str, password: &Password, origin: Origin) -> Outcome<view::SignedIn> {
         let identifier = Identifier::read(identifier)?;
         let found = self.find(&identifier, origin.address).await?;
-        let keys = match origin.address {
-            Some(address) if found.is_at_home => vec![Key::Place(identifier.key(), address)],
-            Some(address) => vec![Key::Identifier(identifier.key()), Key::Address(address)],
-            None => vec![Key::Identifier(identifier.key())],
+        let (name, address) = (identifier.key(), origin.address);
+        let strangers: Vec<Key<'_>> = iter::once(Key::Identifier(name)).chain(address.map(Key::Address)).collect();
+        let home = address.filter(|_| found.is_at_home).map(|address| [Key::Place(name, address)]);
+        let at_home = match home {
+            // Where that place's own tries are used up, one is a stranger's.
+            Some(home) => self.admit(&home).await.ok(),
+            None => None,
         };
-        // Most of an attack ends here: nothing is written, and nothing computed.
-        self.delays.check(&keys).await?;
-        let place = self.hasher.place()?;
-        let reserved = self.delays.reserve(&keys).await?;
+        let is_beside = at_home.is_some();
+        let (place, reserved) = match at_home {
+            Some(admitted) => admitted,
+            None => self.admit(&strangers).await?,
+        };
         match (place.verify(Normal::of(password.expose()), found.phc.clone()).await?, found.user) {
             (Verdict::Right { rehashed }, Some(user)) => {
                 let right = Right { user, phc: found.phc, rehashed, reserved };
                 self.let_in(right, origin).await
             }
             _ => {
-                self.note_failure(found.user, origin.address, &reserved, "password").await?;
+                let heard = if is_beside { self.delays.reserve(&strangers).await.map(Some) } else { Ok(None) };
+                let is_step = |counted: &Option<Reserved>| counted.as_ref().is_some_and(|counted| counted.is_step);
+                let is_step = reserved.is_step || heard.as_ref().is_ok_and(is_step);
+                self.note_failure(found.user, address, is_step, "password").await?;
+                heard?;
                 Err(ErrorCode::AuthCredentialsInvalid.into())
             }
         }
+    }
+
+    /// A place in the queue for a try that is written down, if it is looked at now.
+    async fn admit(&self, keys: &[Key<'_>]) -> Outcome<(Place, Reserved)> {
+        // Most of an attack ends here: nothing is written, and nothing computed.
+        self.delays.check(keys).await?;
+        let place = self.hasher.place()?;
+        Ok((place, self.delays.reserve(keys).await?))
     }
 
     /// Who is meant, in as many questions as if it were nobody.
@@ -118,9 +143,10 @@ impl Auth {
         let user = identifier.owner().one(self.db.read()).await?.map(|row| row.id);
         let whose = user.unwrap_or(UserId::from_uuid(Uuid::nil()));
         let phc = password::of_user(whose).one(self.db.read()).await?.map(|row| row.phc);
-        let places = sessions::places(self.db.read(), whose).await?;
-        let here = address.map(Network::of);
-        let is_at_home = here.is_some_and(|here| places.into_iter().map(Network::of).any(|place| place == here));
+        let is_at_home = match address {
+            Some(address) => sessions::is_known_place(self.db.read(), whose, address).await?,
+            None => false,
+        };
         Ok(Found { user, phc, is_at_home })
     }
 
@@ -147,7 +173,7 @@ impl Auth {
         .await
     }
 
-    /// Notes a wrong try that makes the next one wait: so a row a delay, and not one a try.
+    /// Notes a wrong try, if it is a step: if it makes the next one wait. So a row a delay, and not one a try.
     ///
     /// # Errors
     /// A fault of the database.
@@ -155,10 +181,10 @@ impl Auth {
         &self,
         user: Option<UserId>,
         address: Option<IpAddr>,
-        reserved: &Reserved,
+        is_step: bool,
         by: &str,
     ) -> Outcome<()> {
-        if !reserved.is_step {
+        if !is_step {
             return Ok(());
         }
         let event = audit::Event {

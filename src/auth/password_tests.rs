@@ -242,6 +242,11 @@ async fn places_are_known_by_sessions_that_were_their_owners() {
                 sessions::revoke(db, session, reason, clock.now()).await.unwrap();
             }
         }
+        // However many there were since.
+        for _ in 0..100 {
+            let (session, origin) = (clock.session_id(), Origin { address: at("192.0.2.1"), ..Origin::default() });
+            sessions::begin(db, Beginning { session, user: ann, origin, at: clock.now() }).await.unwrap();
+        }
         while setting.auth.delays.reserve(&[Key::Identifier("ann")]).await.is_ok() {}
         for (address, gets_in) in [
             ("198.51.100.7", true),
@@ -254,6 +259,62 @@ async fn places_are_known_by_sessions_that_were_their_owners() {
             assert_eq!(outcome, (!gets_in).then_some(ErrorCode::AuthTooManyTries), "{address}");
         }
         setting.scratch.drop().await;
+    }
+}
+
+/// What somebody at Ann's address hears who tries this name with wrong passwords, beside others elsewhere.
+async fn heard_at_home(setting: &Setting, name: &str) -> Vec<(Option<ErrorCode>, Option<Duration>)> {
+    let mut heard = Vec::new();
+    let mut tries = async |times: usize, name: &str, address: Option<IpAddr>| {
+        for _ in 0..times {
+            heard.push(match setting.tries(name, BETTER, address).await {
+                Err(actors::protocol::Error::Refused(refusal)) => (Some(refusal.code), refusal.retry_after),
+                other => (code(other), None),
+            });
+        }
+    };
+    tries(3, name, stranger(1)).await;
+    tries(4, name, stranger(2)).await;
+    // Strangers wait by now; the place's own tries are used up meanwhile.
+    tries(9, name, stranger(1)).await;
+    setting.clock.advance(Duration::from_secs(1));
+    tries(2, name, stranger(1)).await;
+    setting.clock.advance(Duration::from_secs(60));
+    for n in 0..60 {
+        tries(1, &format!("other{n}"), stranger(1)).await;
+    }
+    tries(2, name, stranger(1)).await;
+    setting.clock.advance(Duration::from_secs(1));
+    tries(2, name, stranger(1)).await;
+    heard
+}
+
+#[actix_web::test]
+async fn who_shares_an_address_hears_of_no_account_that_is_used_there() {
+    for (known, unknown) in each().await.into_iter().zip(each().await) {
+        let ann = known.ann().await;
+        let session = (&*known.clock as &dyn Clock).session_id();
+        let origin = Origin { address: stranger(1), ..Origin::default() };
+        let beginning = Beginning { session, user: ann, origin, at: known.clock.now() };
+        sessions::begin(known.scratch.db.write(), beginning).await.unwrap();
+        unknown.ann().await;
+        let heard = heard_at_home(&known, "ann").await;
+        assert_eq!(heard, heard_at_home(&unknown, "ann").await, "of an account that is used elsewhere");
+        // Wrong tries at home count for the address, and the right one is looked at all the same.
+        let waits = known.auth.delays.check(&[Key::Address(stranger(1).unwrap())]).await;
+        assert_eq!(code(waits), Some(ErrorCode::AuthTooManyTries));
+        known.clock.advance(Duration::from_secs(600));
+        unknown.clock.advance(Duration::from_secs(600));
+        for setting in [&known, &unknown] {
+            for _ in 0..20 {
+                setting.auth.delays.count(&[Key::Address(stranger(1).unwrap())]).await.unwrap();
+            }
+        }
+        known.tries("ann", GOOD, stranger(1)).await.unwrap();
+        let refused = unknown.tries("ann", GOOD, stranger(1)).await;
+        assert_eq!(code(refused), Some(ErrorCode::AuthTooManyTries));
+        known.scratch.drop().await;
+        unknown.scratch.drop().await;
     }
 }
 

@@ -108,7 +108,7 @@ impl Auth {
         match place.verify(Normal::of(given.expose()), Some(phc.clone())).await? {
             Verdict::Right { .. } => Ok(Shown::Password { phc, reserved }),
             Verdict::Wrong => {
-                self.note_failure(Some(identity.user), address, &reserved, "password").await?;
+                self.note_failure(Some(identity.user), address, reserved.is_step, "password").await?;
                 Err(ErrorCode::AuthCredentialsInvalid.into())
             }
         }

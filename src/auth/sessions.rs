@@ -2,6 +2,7 @@
 //! Never a token: those name a session, and end with it.
 
 use crate::config;
+use crate::network::Network;
 use actors::caller::{Caller, Identity};
 use actors::clock::Clock;
 use actors::protocol::command::Device;
@@ -21,8 +22,6 @@ const KEPT: u64 = 100_000;
 
 /// Why a session ended that its user ended by its refresh token.
 pub const SIGNED_OUT: &str = "signed_out";
-/// Sessions that are looked at for the places that a user has been at.
-const PLACES: u64 = 100;
 
 /// Knows whether sessions still stand.
 pub struct Sessions {
@@ -151,6 +150,7 @@ pub fn row(beginning: Beginning) -> session::ActiveModel {
         device_name: Set(device.name),
         platform: Set(device.platform),
         address: Set(address.map(|address| address.to_string())),
+        network: Set(address.map(|address| Network::of(address).to_string())),
         user_agent: Set(user_agent),
         created_at: Set(at),
         last_seen_at: Set(at),
@@ -214,22 +214,17 @@ pub async fn revoke_all(
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
-/// From where the user's last sessions were begun: those that live, and those that they ended themselves. One that was
-/// ended because it may have been a stranger's makes no place known.
+/// Whether a session of the user was begun in this address's network: one that lives, or that they ended themselves. One
+/// that was ended because it may have been a stranger's makes no place known. As much work for whom nobody knows.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn places(db: &impl ConnectionTrait, user: UserId) -> Result<Vec<IpAddr>, DbErr> {
-    let own = session::COLUMN.revoked_at.is_null().or(session::COLUMN.revoke_reason.eq(SIGNED_OUT));
-    let rows: Vec<String> = session::of_user(user)
-        .select_only()
-        .column(session::Column::Address)
-        .filter(session::COLUMN.address.is_not_null().and(own))
-        .limit(PLACES)
-        .into_tuple()
-        .all(db)
-        .await?;
-    Ok(rows.iter().filter_map(|address| address.parse().ok()).collect())
+pub async fn is_known_place(db: &impl ConnectionTrait, user: UserId, address: IpAddr) -> Result<bool, DbErr> {
+    let columns = &session::COLUMN;
+    let own = columns.revoked_at.is_null().or(columns.revoke_reason.eq(SIGNED_OUT));
+    let here = columns.user_id.eq(user).and(columns.network.eq(Network::of(address).to_string()));
+    let found = session::Entity::find().select_only().column(session::Column::Id).filter(here.and(own)).limit(1);
+    Ok(found.into_tuple::<SessionId>().one(db).await?.is_some())
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! who attacks has many. So wrong tries are counted
 //! - for what was tried, from places that are new to the account: all strangers together are slow, however many;
 //! - for what was tried from one place that is known, one from which a session of the account was begun: the owner at
-//!   home waits for nobody's tries but their own;
+//!   home waits for nobody's tries but their own. A wrong one there counts as a stranger's, too (see `login`);
 //! - for the address, whatever is tried from it: who tries one password with a thousand names is slow too.
 //!
 //! Passwords that somebody sets are counted too, for them alone: each is as much work as a try.

@@ -75,6 +75,7 @@ pub async fn login(node: &Node, user: UserId) -> SessionId {
         device_name: None,
         platform: None,
         address: None,
+        network: None,
         user_agent: None,
         created_at: now,
         last_seen_at: now,
