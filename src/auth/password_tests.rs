@@ -2,6 +2,7 @@
 
 use super::delays::Key;
 use super::otp::{Asking, Recipient};
+use super::second_factor::{Place, Showing};
 use super::sessions::{Beginning, Origin};
 use super::sign_in::SECOND_FACTOR;
 use super::strength::Normal;
@@ -13,10 +14,10 @@ use actors::clock::Clock;
 use actors::protocol::command::{ChangePassword, OtpPurpose, Reauthenticate, Register, ResetPassword};
 use actors::protocol::{ErrorCode, Outcome, view};
 use entities::{
-    UserId, audit_event, otp_verification, password, second_factor as factors, session, sign_in_delay, user,
+    Backend, UserId, audit_event, otp_verification, password, second_factor as factors, session, sign_in_delay, user,
 };
 use futures_util::future::{join, join_all};
-use sea_orm::{EntityTrait, IntoActiveModel, PaginatorTrait};
+use sea_orm::{ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QuerySelect};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -337,6 +338,32 @@ async fn no_session_of_the_old_password_outlives_a_new_one() {
 }
 
 #[actix_web::test]
+async fn a_new_password_and_a_sign_in_do_not_wait_for_each_other() {
+    for setting in each().await {
+        let db = &setting.scratch.db;
+        // SQLite has one writer.
+        if db.backend() == Backend::Postgres {
+            let ann = setting.ann().await;
+            let reserved = setting.auth.delays.reserve(&[Key::Identifier("ann")]).await.unwrap();
+            // In the order of `let_in`.
+            let transaction = db.begin_write().await.unwrap();
+            password::of_user(ann).lock_exclusive().one(&transaction).await.unwrap();
+            let entering = async {
+                let waiting =
+                    "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+                while db.read().query_one_raw(Backend::Postgres.statement(waiting, [])).await.unwrap().is_none() {}
+                transaction.execute_unprepared("SET LOCAL lock_timeout = 500").await.unwrap();
+                setting.auth.delays.clear(&transaction, &reserved).await.unwrap();
+                transaction.commit().await.unwrap();
+            };
+            let ((), set) = join(entering, setting.resets(BETTER)).await;
+            set.unwrap();
+        }
+        setting.scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
 async fn a_hash_is_renewed_at_a_sign_in_when_more_is_spent() {
     for setting in Setting::each().await {
         let ann = setting.ann().await;
@@ -374,14 +401,31 @@ async fn with_a_second_factor_a_password_is_half_of_it() {
         };
         let insert = factors::Entity::insert(row.into_active_model());
         insert.exec_without_returning(setting.scratch.db.write()).await.unwrap();
-        let view::SignedIn::Challenged(pending) = setting.tries("ann", GOOD, None).await.unwrap() else {
-            panic!("let in by half of it")
+        let challenged = async |password: &str| match setting.tries("ann", password, None).await.unwrap() {
+            view::SignedIn::Challenged(pending) => pending.challenge_token,
+            view::SignedIn::Done(_) => panic!("let in by half of it"),
         };
+        // Whoever asked for the second with the old password does not get in by it any more, also where sessions go on.
+        let command = ChangePassword { new_password: BETTER.into(), keep_sessions: true };
+        let by = setting.session_of(ann).await;
+        let db = &setting.scratch.db;
+        let token = challenged(GOOD).await;
+        setting.auth.change_password(&command, by, None).await.unwrap();
+        let late = challenges::attempt(db, clock, &SECOND_FACTOR, &token).await;
+        assert_eq!(code(late), Some(ErrorCode::AuthChallengeExpired));
+        assert_eq!(setting.live(ann).await, 1);
 
-        // Whoever asked for the second with the old password does not get in by it any more.
-        setting.resets(BETTER).await.unwrap();
+        // Nor with one that was forgotten; and the tries that a thief used up are its owner's again.
+        let token = challenged(BETTER).await;
+        let guess = async || {
+            let showing = Showing { user: ann, place: Place::SignIn, code: "000000", address: None };
+            code(setting.auth.try_second_factor(showing).await)
+        };
+        while guess().await != Some(ErrorCode::AuthSecondFactorLimited) {}
+        setting.resets(GOOD).await.unwrap();
+        assert_eq!(guess().await, Some(ErrorCode::AuthSecondFactorInvalid));
         assert_eq!(setting.live(ann).await, 0);
-        let late = challenges::attempt(&setting.scratch.db, clock, &SECOND_FACTOR, &pending.challenge_token).await;
+        let late = challenges::attempt(db, clock, &SECOND_FACTOR, &token).await;
         assert_eq!(code(late), Some(ErrorCode::AuthChallengeExpired));
 
         // And a session becomes fresh by the second factor alone.

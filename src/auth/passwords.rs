@@ -107,13 +107,16 @@ impl Auth {
             if owner().one(transaction).await?.is_none_or(|now| now.id != user.id) {
                 return Err(ErrorCode::AuthOtpExpired.into());
             }
-            let names = [&user.phone, &user.email_key, &user.username_key];
-            let names: Vec<Key<'_>> = names.into_iter().flatten().map(|name| Key::Identifier(name)).collect();
-            self.delays.forget(transaction, &names).await?;
             let event =
                 audit::Event { kind: "password_reset", user: Some(user.id), address, ..audit::Event::default() };
             let setting = Setting { user: user.id, phc: &phc, but: None, keep_sessions: false, event };
-            self.set(transaction, setting).await
+            let ended = self.set(transaction, setting).await?;
+            // After the password's row, as `let_in` does, so that no two wait for each other.
+            let names = [&user.phone, &user.email_key, &user.username_key];
+            let names: Vec<Key<'_>> = names.into_iter().flatten().map(|name| Key::Identifier(name)).collect();
+            self.delays.forget(transaction, &names).await?;
+            self.forget_second_factor_tries(transaction, user.id).await?;
+            Ok(ended)
         })
         .await?;
         self.notices.tell(&user, News::PasswordChanged);
@@ -128,10 +131,11 @@ impl Auth {
         set(transaction, &*self.clock, user, phc).await?;
         let reason = event.kind;
         audit::record(transaction, &*self.clock, event).await?;
+        // Also of those that go on: nobody comes in any more by the password before.
+        challenges::close_all(transaction, &*self.clock, &sign_in::SECOND_FACTOR, user).await?;
         if keep_sessions {
             return Ok(Vec::new());
         }
-        challenges::close_all(transaction, &*self.clock, &sign_in::SECOND_FACTOR, user).await?;
         Ok(sessions::revoke_all(transaction, user, but, reason, self.clock.now()).await?)
     }
 

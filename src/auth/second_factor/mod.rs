@@ -146,6 +146,19 @@ impl Auth {
         Ok(())
     }
 
+    /// Forgets the tries at the second step of signing in: whoever made them knew a password that is none any more. In the
+    /// transaction of that.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn forget_second_factor_tries(
+        &self,
+        transaction: &DatabaseTransaction,
+        user: UserId,
+    ) -> Result<(), DbErr> {
+        tries::forget(transaction, &Place::SignIn.key(&self.tries_key(), user)).await
+    }
+
     /// Makes a secret and keeps it until its first code comes; an earlier one that guards nothing yet is forgotten.
     async fn set_up_second_factor(&self, user: &user::Model) -> Outcome<view::SecondFactorSetup> {
         let secret: [u8; totp::SECRET_BYTES] = self.clock.random();
