@@ -180,7 +180,8 @@ impl Place {
         .await
     }
 
-    /// Whether this is the password of that hash. Without a hash it is not, at the same cost.
+    /// Whether this is the password of that hash. Without a hash it is not, at the same cost; and a wrong one costs no
+    /// less where the hash is from cheaper times.
     ///
     /// # Errors
     /// A fault: the hash cannot be read.
@@ -191,6 +192,9 @@ impl Place {
             let stored = PasswordHash::new(phc).map_err(Fault::new)?;
             let params = Params::try_from(&stored).map_err(Fault::new)?;
             if !shared.fits(&password, &stored, &params)? {
+                if let Some(rest) = shared.rest(&params) {
+                    shared.digest(&password, &salt, &rest, Version::V0x13, &mut [0; HASH_BYTES])?;
+                }
                 return Ok(Verdict::Wrong);
             }
             let is_cheap = params.m_cost() < shared.params.m_cost() || params.t_cost() < shared.params.t_cost();
@@ -218,6 +222,15 @@ impl Shared {
         let mut hash = [0; HASH_BYTES];
         self.digest(password, salt, &self.params, Version::V0x13, &mut hash)?;
         written(&self.params, salt, &hash)
+    }
+
+    /// What costs as much as was saved by a hash with these parameters.
+    fn rest(&self, spent: &Params) -> Option<Params> {
+        let cost = |params: &Params| u64::from(params.m_cost()) * u64::from(params.t_cost());
+        let passes = self.params.t_cost();
+        let memory = cost(&self.params).checked_sub(cost(spent))? / u64::from(passes);
+        // Less than argon2 can work with is nothing that anybody could measure.
+        Params::new(u32::try_from(memory).ok()?, passes, LANES, Some(HASH_BYTES)).ok()
     }
 
     fn fits(&self, password: &Normal, stored: &PasswordHash, params: &Params) -> Outcome<bool> {
@@ -321,12 +334,31 @@ mod tests {
         let cheap = config::Auth { password_memory_kib: 7168, ..settings() };
         let phc = hash(&hasher(&cheap), GOOD).await;
         let now = hasher(&settings());
+        let before = now.meters().hashes.get();
         assert_eq!(verify(&now, "wrong", Some(&phc)).await, Verdict::Wrong);
+        assert_eq!(now.meters().hashes.get() - before, 2, "it costs what a name that nobody has does");
         let Verdict::Right { rehashed: Some(renewed) } = verify(&now, GOOD, Some(&phc)).await else { panic!() };
         assert!(renewed.contains("m=19456"));
         assert_eq!(verify(&now, GOOD, Some(&renewed)).await, Verdict::Right { rehashed: None });
         // Nobody's hash is made cheaper.
         assert_eq!(verify(&hasher(&cheap), GOOD, Some(&renewed)).await, Verdict::Right { rehashed: None });
+    }
+
+    #[actix_web::test]
+    async fn what_an_old_hash_saves_is_spent() {
+        let hasher = hasher(&config::Auth { password_memory_kib: 20_000, password_passes: 3, ..settings() });
+        for (memory, passes, rest) in [
+            (7_168, 5, Some(8_053)),
+            (20_000, 2, Some(6_666)),
+            (8, 1, Some(19_997)),
+            (20_000, 3, None),
+            (19_995, 3, None),
+            (65_536, 2, None),
+        ] {
+            let spent = Params::new(memory, passes, LANES, None).unwrap();
+            let found = hasher.shared.rest(&spent).map(|rest| (rest.m_cost(), rest.t_cost()));
+            assert_eq!(found, rest.map(|memory| (memory, 3)), "{memory} KiB, {passes} passes");
+        }
     }
 
     #[actix_web::test]
