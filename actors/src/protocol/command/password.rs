@@ -184,10 +184,12 @@ command!(Reauthenticate = "auth.reauthenticate" -> view::Reauthenticated; |c| {
     if let Some(password) = &c.password {
         password.check("password")?;
     }
-    if let Some(id) = &c.verification_id {
-        check::text("verificationId", id, 1, 64)?;
+    match (&c.verification_id, &c.code) {
+        (Some(id), Some(code)) => verification(id, code)?,
+        (Some(id), None) => check::text("verificationId", id, 1, 64)?,
+        (None, Some(code)) => check::text("code", code, 1, 64)?,
+        (None, None) => {}
     }
-    c.code.as_ref().map_or(Ok(()), |code| check::text("code", code, 1, 64))?;
     if let Some(value) = &c.code_verifier {
         oauth::verifier(value)?;
     }
@@ -221,6 +223,18 @@ mod tests {
     fn a_password_is_not_printed() {
         let command = ChangePassword { new_password: "correct horse".into(), keep_sessions: false };
         assert!(!format!("{command:?}").contains("horse"));
+    }
+
+    #[test]
+    fn what_belongs_to_a_verification_is_six_digits() {
+        let check = |id: Option<&str>, code: &str| {
+            let (verification_id, code) = (id.map(str::to_owned), Some(code.to_owned()));
+            Reauthenticate { verification_id, code, ..Reauthenticate::default() }.check().is_ok()
+        };
+        assert!(check(Some("x"), "123456") && check(None, "123456") && check(None, "01234-56789"));
+        for wrong in ["", "12345", "1234567", "12345a", "01234-56789", "123456 "] {
+            assert!(!check(Some("x"), wrong), "{wrong}");
+        }
     }
 
     #[test]
