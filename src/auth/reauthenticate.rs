@@ -2,9 +2,14 @@
 //! Never a new session.
 //!
 //! # Why not any of them
-//! Whoever has found a device that is signed in may have its phone number too: a code by SMS proves nothing against a
-//! second factor or a password, and no more does a browser that is signed in at a provider. So the strongest is asked for
-//! that the account has.
+//! Whoever has found a device that is signed in may read the codes there that come to it. So the strongest is asked for
+//! that the account has: its second factor, else its password, and a code or a linked identity only where there is
+//! neither.
+//!
+//! # What that does not keep out
+//! A session that has just begun is fresh, by whatever it began. With a second factor that is no way around: none begins
+//! without it. With a password alone it is one, as is `auth.forgotPassword`: whoever reads the account's codes may sign
+//! in by one and set a new password. Against them there is only the second factor.
 
 use super::delays::{Key, Reserved};
 use super::hasher::Verdict;
