@@ -1,7 +1,7 @@
 //! What the operator sees at `/metrics`: commands, refusals, the database pool, and what `actors` counts.
 //! Never a decision: nothing reads these but that page and the detailed health.
 
-use crate::auth::hasher;
+use crate::auth::{hasher, notices};
 use crate::gateway::dispatch::COMMANDS;
 use actors::cluster;
 use actors::protocol::{Door, ErrorCode};
@@ -62,11 +62,17 @@ fn index(door: Door) -> usize {
 
 impl Metrics {
     /// All meters at zero, those of `actors` and of the link to other nodes among them.
-    pub fn new(actors: &actors::metrics::Metrics, cluster: &cluster::Meters, passwords: &hasher::Meters) -> Metrics {
+    pub fn new(
+        actors: &actors::metrics::Metrics,
+        cluster: &cluster::Meters,
+        passwords: &hasher::Meters,
+        notices: &notices::Meters,
+    ) -> Metrics {
         let mut registry = Registry::with_prefix("quckchat");
         actors.register(&mut registry);
         cluster.register(&mut registry);
         passwords.register(&mut registry);
+        notices.register(&mut registry);
 
         let seconds: fn() -> Histogram = || Histogram::new(exponential_buckets(0.0005, 2.0, 14));
         let latency = Family::<Labels, Histogram, _>::new_with_constructor(seconds);
@@ -156,8 +162,8 @@ mod tests {
 
     #[test]
     fn commands_and_refusals_are_counted_by_name_and_door() {
-        let metrics =
-            Metrics::new(&actors::metrics::Metrics::default(), &cluster::Meters::default(), &hasher::Meters::default());
+        let (actors, cluster) = (actors::metrics::Metrics::default(), cluster::Meters::default());
+        let metrics = Metrics::new(&actors, &cluster, &hasher::Meters::default(), &notices::Meters::default());
         let spent = Duration::from_millis(3);
         metrics.command("messages.send", Door::Rest, spent, None);
         metrics.command("messages.send", Door::ChatSocket, spent, Some(ErrorCode::ConversationNotFound));

@@ -141,7 +141,7 @@ impl Node {
         let auth = Arc::new(auth.map_err(|error| anyhow::anyhow!("{error}"))?);
 
         let meters = Arc::new(actors::metrics::Metrics::default());
-        let metrics = Arc::new(Metrics::new(&meters, &cluster.meters(), auth.hasher.meters()));
+        let metrics = Arc::new(Metrics::new(&meters, &cluster.meters(), auth.hasher.meters(), auth.notices.meters()));
         let (entries, requests) = Entries::new(cluster, clock.clone(), limits.clone(), meters.clone());
         let (journal, lanes) = Journal::new(&db, &clock, &limits, &entries);
         let (greeter, greeting) = Greeter::new(db.clone(), clock.clone());

@@ -1,4 +1,4 @@
-//! The table `otp_counts`: how many codes went out in a day, to a country and in all, spread over a few rows so that
+//! The table `otp_counts`: how many codes and notices by text went out in a day, to a country and in all, spread over a few rows so that
 //! those who count do not all wait for one.
 //!
 //! Never here: to whom they went.

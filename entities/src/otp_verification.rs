@@ -1,4 +1,4 @@
-//! The table `otp_verifications`: the codes that were sent and what became of them.
+//! The table `otp_verifications`: the codes that were sent and what became of them, and that notices were sent.
 //!
 //! Never here: a code itself.
 
@@ -18,7 +18,7 @@ pub struct Model {
     pub phone: String,
     /// The same as whoever asked spelt it, where that matters: as it is written to.
     pub spelt: Option<String>,
-    /// What the code is for.
+    /// What the code is for; `notice` if there is none, and the row only counts.
     pub purpose: String,
     /// The code's keyed hash; empty while only the carrier knows the code; of no code for a decoy.
     pub code_hash: Vec<u8>,

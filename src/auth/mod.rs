@@ -81,7 +81,7 @@ pub struct Auth {
     /// What seals secrets in rows.
     pub ring: sealing::Ring,
     /// One-time codes.
-    pub otp: Otp,
+    pub otp: Arc<Otp>,
     /// What people are told of their accounts.
     pub notices: Notices,
     /// Hashes of passwords.
@@ -112,9 +112,10 @@ impl Auth {
         let keys = keys::Keys::open(db.clone(), clock.clone(), &secrets).await?;
         let ring = sealing::Ring::open(db.clone(), clock.clone(), &secrets).await?;
         let texts = Arc::new(Texts::new(&config.auth).map_err(Fault::new)?);
-        let notices = Notices::new(carriers.clone(), texts.clone());
         let key = secrets.derive(secrets::OTP_CODES);
-        let otp = Otp::new(db.clone(), clock.clone(), key, carriers, texts, &config.auth);
+        let otp = Otp::new(db.clone(), clock.clone(), key, carriers.clone(), texts.clone(), &config.auth);
+        let otp = Arc::new(otp);
+        let notices = Notices::new(carriers, texts, otp.clone());
         let hasher = Hasher::new(&config.auth, clock.clone())?;
         let key = secrets.derive(secrets::SIGN_IN_DELAYS);
         let delays = Delays::new(db.clone(), clock.clone(), key, &config.auth);

@@ -3,6 +3,7 @@
 
 mod budget;
 mod carriage;
+mod notice;
 #[cfg(test)]
 mod tests;
 
@@ -18,7 +19,7 @@ use actors::retry::transact;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use budget::Budgets;
+use budget::{Budgets, Item};
 use carriage::{Parcel, carry, unattended};
 use entities::{Db, Timestamp, UserId, otp_verification};
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QuerySelect, Set};
@@ -211,7 +212,7 @@ impl Otp {
 
     /// Takes one code from all budgets and notes its hash; tells when the next one may be had.
     async fn reserve(&self, asking: &Asking<'_>, reserved: &Reserved<'_>) -> Outcome<Duration> {
-        let claim = budget::Claim::new(asking.contact.key(), asking.address, reserved.country);
+        let claim = budget::Claim::new(Item::Code, asking.contact.key(), asking.address, reserved.country);
         transact(&self.db, &*self.clock, async |transaction| {
             let now = self.clock.now();
             let next = self.budgets.claim(transaction, &claim, now).await?;

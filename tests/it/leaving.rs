@@ -185,6 +185,23 @@ stories! {
         }
     }
 
+    async fn who_goes_and_thinks_again_all_day_has_no_more_texts_than_codes(stage: Stage) {
+        let node = Node::start_with(&stage, |config| config.operations.listen = Some(([127, 0, 0, 1], 0).into())).await;
+        let [ann] = node.people(["ann"]).await;
+        for _ in 0..8 {
+            asks_to_go(&ann, "keep").await;
+            ann.calls("users.cancelDeletion", json!({})).await.ok();
+        }
+        until("three notices to be dropped", async || {
+            let page = node.operators("/metrics").await;
+            String::from_utf8_lossy(&page.body).contains("quckchat_notices_dropped_total 3")
+        })
+        .await;
+        until("five to be sent", async || node.letters.notices(&ann.phone).len() == 5).await;
+        // She may have her codes all the same.
+        Person::signs_in(&node, &ann.phone).await.ok();
+    }
+
     async fn after_the_grace_nothing_is_left_but_what_others_have_in_common(stage: Stage) {
         let node = Node::start(&stage).await;
         let [ann, bob] = node.people(["ann", "bob"]).await;

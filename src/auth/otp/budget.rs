@@ -1,5 +1,5 @@
-//! How many codes there may be: to one contact and from one network in an hour and a day, to a country and in all in a
-//! day. Never what a code is.
+//! How many codes and notices there may be: to one contact and from one network in an hour and a day, to a country and in
+//! all in a day. Never what a code is.
 
 use crate::config;
 use crate::network::Network;
@@ -10,7 +10,8 @@ use entities::db::{key_of, lock_key};
 use entities::{Db, Timestamp, otp_count, otp_verification};
 use sea_orm::sea_query::OnConflict;
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Set,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
+    QuerySelect, Set,
 };
 use std::net::IpAddr;
 use std::time::Duration;
@@ -26,7 +27,20 @@ const SLOTS: i64 = 16;
 /// The scope of all codes; countries have two letters.
 const ALL: &str = "all";
 
-/// Every budget of codes.
+/// What notices have for the purpose of a code; no code has it.
+pub const NOTICE: &str = "notice";
+
+/// What is to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Item {
+    /// A code.
+    Code,
+    /// What has no code. A contact has as many of them as of codes, and not the same ones: whoever asks for all the codes
+    /// that somebody may have does not silence what they are to be told, nor do notices take the codes away.
+    Notice,
+}
+
+/// Every budget of codes and notices.
 pub struct Budgets {
     contact: Windows,
     network: Windows,
@@ -34,8 +48,9 @@ pub struct Budgets {
     per_day: i64,
 }
 
-/// Whose budgets one code is taken from.
+/// Whose budgets one code or notice is taken from.
 pub struct Claim<'a> {
+    item: Item,
     contact: &'a str,
     country: Option<&'a str>,
     /// The network, where it is known: an address, or for IPv6 its /64.
@@ -43,9 +58,9 @@ pub struct Claim<'a> {
 }
 
 impl<'a> Claim<'a> {
-    /// A code to a contact in a country, asked for from an address.
-    pub fn new(contact: &'a str, address: Option<IpAddr>, country: Option<&'a str>) -> Claim<'a> {
-        Claim { contact, country, network: address.map(|address| Network::of(address).to_string()) }
+    /// A code or a notice to a contact in a country, asked for from an address.
+    pub fn new(item: Item, contact: &'a str, address: Option<IpAddr>, country: Option<&'a str>) -> Claim<'a> {
+        Claim { item, contact, country, network: address.map(|address| Network::of(address).to_string()) }
     }
 }
 
@@ -78,7 +93,7 @@ impl Budgets {
         for (column, value, windows) in [contact, network] {
             let Some(value) = value else { continue };
             lock(transaction, column, value).await?;
-            let mut sent = sent(transaction, column, value, windows, now).await?;
+            let mut sent = sent(transaction, claim.item, column, value, windows.per_day, now).await?;
             windows.allow(&sent, now).map_err(refused)?;
             sent.insert(0, now);
             next = next.max(windows.allow(&sent, now).err().unwrap_or_default());
@@ -86,7 +101,7 @@ impl Budgets {
         Ok(next)
     }
 
-    /// Counts one code to its country, and among all of the day.
+    /// Counts one to its country, and among all of the day.
     ///
     /// # Errors
     /// `auth.otp_budget`; those of the database.
@@ -166,27 +181,33 @@ async fn lock(transaction: &DatabaseTransaction, column: otp_verification::Colum
     lock_key(transaction, key_of(hash.as_ref())).await
 }
 
-/// When codes were sent to, or asked for by, one of these the last day, the newest first.
+/// When such were sent to, or asked for by, one of these the last day, the newest first.
 async fn sent(
     db: &impl ConnectionTrait,
+    item: Item,
     column: otp_verification::Column,
     value: &str,
-    windows: &Windows,
+    most: usize,
     now: Timestamp,
 ) -> Result<Vec<Timestamp>, DbErr> {
+    let purpose = &otp_verification::COLUMN.purpose;
+    let alike = match item {
+        Item::Code => purpose.ne(NOTICE),
+        Item::Notice => purpose.eq(NOTICE),
+    };
     otp_verification::Entity::find()
         .select_only()
         .column(otp_verification::Column::CreatedAt)
-        .filter(column.eq(value))
+        .filter(column.eq(value).and(alike))
         .filter(otp_verification::COLUMN.created_at.gt(now.minus(DAY)))
         .order_by_desc(otp_verification::Column::CreatedAt)
-        .limit(windows.per_day as u64)
+        .limit(most as u64)
         .into_tuple()
         .all(db)
         .await
 }
 
-/// How many codes one of them may have in an hour, and in a day.
+/// How many one of them may have in an hour, and in a day.
 struct Windows {
     per_hour: usize,
     per_day: usize,
