@@ -162,7 +162,9 @@ impl Otp {
             (false, Some(_)) => Vec::new(),
             (false, None) => self.hash(asking.purpose, &id, &code),
         };
-        let carrier = checker.filter(|_| decoy).map(|checker| checker.name_of_nothing(self.clock.random()));
+        // An owner's has such a name until the carrier gives one, so that whoever tries at once waits as for a decoy.
+        let unheard = checker.filter(|_| asking.recipient != Recipient::Anybody);
+        let carrier = unheard.map(|checker| checker.name_of_nothing(self.clock.random()));
         let reserved = Reserved { id, channel, country: country.as_deref(), code_hash, carrier };
         let retry_after = self.reserve(&asking, &reserved).await?;
         let verification_id = URL_SAFE_NO_PAD.encode(id);
@@ -244,7 +246,8 @@ impl Otp {
     ///
     /// # Errors
     /// `auth.otp_invalid` if it is wrong, `auth.otp_exhausted` after too many, `auth.otp_expired` for a verification
-    /// that is over or never was; a fault of the database, or of the carrier where that makes the codes.
+    /// that is over or never was; a fault of the database, or of the carrier where that makes the codes. Where there are
+    /// decoys, whatever the carrier refuses is `auth.otp_invalid`.
     pub async fn attempt(&self, verification_id: &str, code: &str, purpose: OtpPurpose) -> Outcome<Passed> {
         let id = read_id(verification_id).ok_or(ErrorCode::AuthOtpExpired)?;
         let now = self.clock.now();
@@ -287,10 +290,8 @@ impl Otp {
             return Err(ErrorCode::AuthOtpInvalid.into());
         };
         match checker.check(name, code).await {
-            // The carrier never heard of a decoy: that looks like any wrong code.
-            Err(error) if is_decoy(row) && matches!(error, Error::Refused(_)) => {
-                return Err(ErrorCode::AuthOtpInvalid.into());
-            }
+            // The carrier never heard of a decoy, and counts tries by number: all that it refuses looks like a wrong code.
+            Err(Error::Refused(_)) if has_decoys(purpose) => return Err(ErrorCode::AuthOtpInvalid.into()),
             checked => checked?,
         }
         let right = otp_verification::Entity::update_many()
@@ -389,9 +390,17 @@ fn read_id(verification_id: &str) -> Option<[u8; 16]> {
     URL_SAFE_NO_PAD.decode(verification_id).ok().and_then(|id| id.try_into().ok())
 }
 
-/// Rows of a carrier's own codes have no hash before one was right; a decoy's is of no code.
-fn is_decoy(row: &otp_verification::Model) -> bool {
-    !row.code_hash.is_empty()
+/// Whether a number that has no account gets a decoy of such a code. An e-mail address also does to sign in, but no
+/// carrier makes the codes of letters.
+fn has_decoys(purpose: OtpPurpose) -> bool {
+    match purpose {
+        OtpPurpose::ResetPassword => true,
+        OtpPurpose::SignIn
+        | OtpPurpose::Register
+        | OtpPurpose::Reauthenticate
+        | OtpPurpose::ChangePhone
+        | OtpPurpose::ChangeEmail => false,
+    }
 }
 
 /// What is hashed: no hash fits another purpose or verification.

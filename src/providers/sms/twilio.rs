@@ -51,13 +51,15 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether asking again cannot do twice what was asked once.
+    /// Whether asking again may help, and cannot do twice what was asked once.
     ///
+    /// 60202 and 60203 stand until the verification is over: too many tries of it, too many codes sent.
     /// Nothing was done where nobody was reached, and where the answer says so: 429, and 5xx but for 504. That one is a
     /// gateway's that had no answer, like a time-out or a lost connection: the text may be on its way, and there is no key
     /// by which Twilio would know the second request for the first. Whoever waits for a text may ask for another.
     fn is_safe_to_repeat(&self) -> bool {
         match self {
+            Failure::Answered { code: 60202 | 60203, .. } => false,
             Failure::Answered { status, .. } => {
                 *status == StatusCode::TOO_MANY_REQUESTS
                     || (status.is_server_error() && *status != StatusCode::GATEWAY_TIMEOUT)
@@ -154,7 +156,7 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
 }
 
-/// What a failure means to whoever asked for a code, or tried one.
+/// What a failure means to whoever asked for a code.
 ///
 /// The codes are those of <https://www.twilio.com/docs/api/errors>.
 impl From<Failure> for Error {
@@ -169,7 +171,6 @@ impl From<Failure> for Error {
             21610 => number("the owner of this phone number takes no texts from here"),
             // 21408, 60605: the account does not send there; 60410: blocked for a while by the guard against fraud.
             21408 | 60410 | 60605 => ErrorCode::AuthOtpCountry.into(),
-            60202 => ErrorCode::AuthOtpExhausted.into(),
             60203 => Refusal::new(ErrorCode::AuthOtpBudget).after(VERIFICATION).into(),
             20429 | 60207 | 60212 => budget(*retry_after),
             _ if *status == StatusCode::TOO_MANY_REQUESTS => budget(*retry_after),

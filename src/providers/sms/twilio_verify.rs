@@ -8,12 +8,16 @@ use super::twilio::{Failure, Twilio};
 use crate::auth::carriers::{CodeChecker, Sms, SmsSender};
 use crate::config;
 use actors::protocol::command::OtpChannel;
-use actors::protocol::{ErrorCode, Outcome};
+use actors::protocol::{Error, ErrorCode, Fault, Outcome};
 use async_trait::async_trait;
 use serde::Deserialize;
 
 /// Twilio's code for a resource that is not there: here a verification that was right, exhausted or too old.
 const NOT_FOUND: u32 = 20404;
+/// Twilio's code for a parameter that it does not take: here a code that cannot be one.
+const INVALID_PARAMETER: u32 = 60200;
+/// Twilio's code for a verification that was tried five times.
+const TRIED_TOO_OFTEN: u32 = 60202;
 
 /// A service of Twilio Verify.
 pub struct TwilioVerify {
@@ -81,10 +85,7 @@ impl CodeChecker for TwilioVerify {
     async fn check(&self, name: &str, code: &str) -> Outcome<()> {
         let form = [("VerificationSid", name), ("Code", code)];
         let url = format!("{}/VerificationCheck", self.url);
-        let check: Check = match self.twilio.post(&url, &form).await {
-            Err(Failure::Answered { code: NOT_FOUND, .. }) => return Err(ErrorCode::AuthOtpExpired.into()),
-            answered => answered?,
-        };
+        let check: Check = self.twilio.post(&url, &form).await.map_err(unchecked)?;
         match check.status.as_str() {
             "approved" => Ok(()),
             "pending" => Err(ErrorCode::AuthOtpInvalid.into()),
@@ -95,5 +96,16 @@ impl CodeChecker for TwilioVerify {
 
     fn name_of_nothing(&self, random: [u8; 16]) -> String {
         format!("VE{:032x}", u128::from_be_bytes(random))
+    }
+}
+
+/// What it means to whoever tried a code that it was not checked: the codes of
+/// <https://www.twilio.com/docs/api/errors>, of which others stand for other things where a code is asked for.
+fn unchecked(failure: Failure) -> Error {
+    match failure {
+        Failure::Answered { code: INVALID_PARAMETER, .. } => ErrorCode::AuthOtpInvalid.into(),
+        Failure::Answered { code: TRIED_TOO_OFTEN, .. } => ErrorCode::AuthOtpExhausted.into(),
+        Failure::Answered { code: NOT_FOUND, .. } => ErrorCode::AuthOtpExpired.into(),
+        failure => Fault::new(failure).into(),
     }
 }
