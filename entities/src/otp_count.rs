@@ -1,5 +1,5 @@
-//! The table `otp_counts`: how many codes and notices by text went out in a day, to a country and in all, spread over a few rows so that
-//! those who count do not all wait for one.
+//! The table `otp_counts`: how many codes and notices by text went out in a day, to a country and in all, and how many
+//! codes by e-mail, spread over a few rows so that those who count do not all wait for one.
 //!
 //! Never here: to whom they went.
 
@@ -10,7 +10,7 @@ use sea_orm::entity::prelude::*;
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "otp_counts")]
 pub struct Model {
-    /// A country, ISO 3166, or `all`.
+    /// A country, ISO 3166; `all` phones; or `mail`.
     #[sea_orm(primary_key, auto_increment = false)]
     pub scope: String,
     /// The day, counted from 1970-01-01 UTC.

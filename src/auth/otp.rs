@@ -214,7 +214,8 @@ impl Otp {
 
     /// Takes one code from all budgets and notes its hash; tells when the next one may be had.
     async fn reserve(&self, asking: &Asking<'_>, reserved: &Reserved<'_>) -> Outcome<Duration> {
-        let claim = budget::Claim::new(Item::Code, asking.contact.key(), asking.address, reserved.country);
+        let item = if asking.recipient == Recipient::Nobody { Item::Decoy } else { Item::Code };
+        let claim = budget::Claim::new(item, asking.contact, asking.address, reserved.country);
         transact(&self.db, &*self.clock, async |transaction| {
             let now = self.clock.now();
             let next = self.budgets.claim(transaction, &claim, now).await?;

@@ -45,8 +45,10 @@ pub struct Auth {
     pub otp_per_address_per_day: usize,
     /// Codes to one country in a day; 0 is as many as there are.
     pub otp_per_country_per_day: i64,
-    /// Codes in a day; 0 is as many as there are.
+    /// Codes to phones in a day; 0 is as many as there are.
     pub otp_in_all_per_day: i64,
+    /// Codes by e-mail in a day; 0 is as many as there are.
+    pub otp_by_email_per_day: i64,
     /// Countries to which codes are sent, ISO 3166; none is all.
     pub otp_countries: Vec<String>,
     /// The Android app that reads codes by itself.
@@ -127,6 +129,7 @@ impl Auth {
         within(wrong, "auth.otp_per_address_per_day", self.otp_per_address_per_day, per_hour..=MANY);
         within(wrong, "auth.otp_per_country_per_day", self.otp_per_country_per_day, 0..=MANY as i64);
         within(wrong, "auth.otp_in_all_per_day", self.otp_in_all_per_day, 0..=MANY as i64);
+        within(wrong, "auth.otp_by_email_per_day", self.otp_by_email_per_day, 0..=MANY as i64);
         let is_country = |text: &str| text.len() == 2 && text.bytes().all(|b| b.is_ascii_uppercase());
         for country in self.otp_countries.iter().filter(|country| !is_country(country)) {
             wrong.add("auth.otp_countries", format!("{country:?} is no country; write two letters, such as \"DE\""));

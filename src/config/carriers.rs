@@ -250,6 +250,7 @@ mod tests {
             ("[auth]\notp_domain = ''\notp_app_hash = 'short'", "auth.otp_app_hash"),
             ("[auth]\notp_per_address_per_hour = 0", "auth.otp_per_address_per_hour"),
             ("[auth]\notp_in_all_per_day = -1", "auth.otp_in_all_per_day"),
+            ("[auth]\notp_by_email_per_day = -1", "auth.otp_by_email_per_day"),
             ("[mail]\nhost = ''", "mail.host"),
             ("[mail]\nfrom = 'nobody'", "mail.from"),
             ("[mail]\ntls = 'none'", "mail.tls"),

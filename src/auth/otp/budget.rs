@@ -1,6 +1,7 @@
 //! How many codes and notices there may be: to one contact and from one network in an hour and a day, to a country and in
 //! all in a day. Never what a code is.
 
+use crate::auth::contact::Contact;
 use crate::config;
 use crate::network::Network;
 use actors::clock::Clock;
@@ -24,8 +25,10 @@ const KEPT_DAYS: i64 = 2;
 /// In how many rows the codes of a day are counted on PostgreSQL: whoever counts holds one of them until its
 /// transaction has ended, and the others go on beside it.
 const SLOTS: i64 = 16;
-/// The scope of all codes; countries have two letters.
+/// The scope of all texts and calls; countries have two letters.
 const ALL: &str = "all";
+/// The scope of all letters.
+const MAIL: &str = "mail";
 
 /// What notices have for the purpose of a code; no code has it.
 pub const NOTICE: &str = "notice";
@@ -35,6 +38,9 @@ pub const NOTICE: &str = "notice";
 pub enum Item {
     /// A code.
     Code,
+    /// A code for nobody. To its contact and network it counts as any; but nothing goes out, so that nothing is taken from
+    /// what countries and days have: the same statements add none.
+    Decoy,
     /// What has no code. A contact has as many of them as of codes, and not the same ones: whoever asks for all the codes
     /// that somebody may have does not silence what they are to be told, nor do notices take the codes away.
     Notice,
@@ -46,12 +52,13 @@ pub struct Budgets {
     network: Windows,
     country_per_day: i64,
     per_day: i64,
+    letters_per_day: i64,
 }
 
 /// Whose budgets one code or notice is taken from.
 pub struct Claim<'a> {
     item: Item,
-    contact: &'a str,
+    contact: &'a Contact,
     country: Option<&'a str>,
     /// The network, where it is known: an address, or for IPv6 its /64.
     pub network: Option<String>,
@@ -59,7 +66,7 @@ pub struct Claim<'a> {
 
 impl<'a> Claim<'a> {
     /// A code or a notice to a contact in a country, asked for from an address.
-    pub fn new(item: Item, contact: &'a str, address: Option<IpAddr>, country: Option<&'a str>) -> Claim<'a> {
+    pub fn new(item: Item, contact: &'a Contact, address: Option<IpAddr>, country: Option<&'a str>) -> Claim<'a> {
         Claim { item, contact, country, network: address.map(|address| Network::of(address).to_string()) }
     }
 }
@@ -72,6 +79,7 @@ impl Budgets {
             network: Windows { per_hour: config.otp_per_address_per_hour, per_day: config.otp_per_address_per_day },
             country_per_day: config.otp_per_country_per_day,
             per_day: config.otp_in_all_per_day,
+            letters_per_day: config.otp_by_email_per_day,
         }
     }
 
@@ -87,7 +95,7 @@ impl Budgets {
         now: Timestamp,
     ) -> Outcome<Duration> {
         let mut next = Duration::ZERO;
-        let contact = (otp_verification::Column::Phone, Some(claim.contact), &self.contact);
+        let contact = (otp_verification::Column::Phone, Some(claim.contact.key()), &self.contact);
         let network = (otp_verification::Column::Address, claim.network.as_deref(), &self.network);
         // Always in this order, so that no two wait for each other.
         for (column, value, windows) in [contact, network] {
@@ -101,7 +109,7 @@ impl Budgets {
         Ok(next)
     }
 
-    /// Counts one to its country, and among all of the day.
+    /// Counts one to its country, and among all texts, or all letters, of the day.
     ///
     /// # Errors
     /// `auth.otp_budget`; those of the database.
@@ -113,21 +121,25 @@ impl Budgets {
         now: Timestamp,
     ) -> Outcome<()> {
         let country = claim.country.map(|country| (country, self.country_per_day));
-        let limits = country.into_iter().chain([(ALL, self.per_day)]);
-        for (scope, limit) in limits.filter(|(_, limit)| *limit > 0) {
-            count_one(transaction, clock, scope, limit, now).await?;
+        let all = match claim.contact {
+            Contact::Phone(_) => (ALL, self.per_day),
+            Contact::Email(_) => (MAIL, self.letters_per_day),
+        };
+        let count = if claim.item == Item::Decoy { 0 } else { 1 };
+        for (scope, limit) in country.into_iter().chain([all]).filter(|(_, limit)| *limit > 0) {
+            add(transaction, clock, count, (scope, limit), now).await?;
         }
         Ok(())
     }
 }
 
-/// Counts one in a row of its scope that is not full. The rows' shares of the limit add up to it, so that there are
-/// never more, whoever counts at the same time.
-async fn count_one(
+/// Adds one, or none, to a row of the scope that is not full. The rows' shares of the limit add up to it, so that there
+/// are never more, whoever counts at the same time.
+async fn add(
     transaction: &DatabaseTransaction,
     clock: &dyn Clock,
-    scope: &str,
-    limit: i64,
+    count: i64,
+    (scope, limit): (&str, i64),
     now: Timestamp,
 ) -> Outcome<()> {
     let day = now.millis().div_euclid(DAY_MILLIS);
@@ -145,11 +157,11 @@ async fn count_one(
         }
         let slot = open[clock.below(open.len() as u64) as usize];
         let first =
-            otp_count::ActiveModel { scope: Set(scope.to_owned()), day: Set(day), slot: Set(slot), sent: Set(1) };
+            otp_count::ActiveModel { scope: Set(scope.to_owned()), day: Set(day), slot: Set(slot), sent: Set(count) };
         let mut another =
             OnConflict::columns([otp_count::Column::Scope, otp_count::Column::Day, otp_count::Column::Slot]);
         another
-            .value(otp_count::Column::Sent, otp_count::COLUMN.sent.add(1))
+            .value(otp_count::Column::Sent, otp_count::COLUMN.sent.add(count))
             .action_and_where(otp_count::COLUMN.sent.lt(share(slot)));
         let counted = otp_count::Entity::insert(first).on_conflict(another).exec_without_returning(transaction).await?;
         if counted > 0 {
@@ -192,7 +204,7 @@ async fn sent(
 ) -> Result<Vec<Timestamp>, DbErr> {
     let purpose = &otp_verification::COLUMN.purpose;
     let alike = match item {
-        Item::Code => purpose.ne(NOTICE),
+        Item::Code | Item::Decoy => purpose.ne(NOTICE),
         Item::Notice => purpose.eq(NOTICE),
     };
     otp_verification::Entity::find()

@@ -103,3 +103,51 @@ async fn codes_go_to_the_countries_of_the_list_alone() {
         setting.scratch.drop().await;
     }
 }
+
+#[actix_web::test]
+async fn decoys_take_nothing_from_what_all_have() {
+    let limits = |config: &mut config::Auth| {
+        (config.otp_per_country_per_day, config.otp_in_all_per_day, config.otp_by_email_per_day) = (2, 3, 2);
+    };
+    for setting in each_with(limits).await {
+        let asks = async |recipient, contact: &str| {
+            let contact = Contact::of_spelt(contact.to_owned());
+            let asking = Asking { recipient, purpose: OtpPurpose::ResetPassword, ..Asking::to_sign_in(&contact) };
+            setting.otp.send(asking).await
+        };
+        for n in 0..9 {
+            asks(Recipient::Nobody, &german(n)).await.unwrap();
+            asks(Recipient::Nobody, &format!("nobody{n}@example.org")).await.unwrap();
+        }
+        // Whoever exists has what they all have; and where that is used up, the answer is the same for whoever does not.
+        for n in 20..22 {
+            asks(Recipient::Owner, &german(n)).await.unwrap();
+            asks(Recipient::Owner, &format!("ann{n}@example.org")).await.unwrap();
+        }
+        for recipient in [Recipient::Owner, Recipient::Nobody] {
+            for contact in [german(30).as_str(), "bob@example.org"] {
+                assert_eq!(refusal(asks(recipient, contact).await).code, ErrorCode::AuthOtpBudget, "{contact}");
+            }
+        }
+        setting.scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn letters_and_texts_have_days_of_their_own() {
+    for setting in each_with(|config| (config.otp_in_all_per_day, config.otp_by_email_per_day) = (2, 3)).await {
+        let writes = async |n: usize| {
+            let contact = Contact::email(&format!("ann{n}@example.org")).unwrap();
+            setting.otp.send(Asking::to_sign_in(&contact)).await
+        };
+        for n in 0..3 {
+            writes(n).await.unwrap();
+        }
+        assert_eq!(refusal(writes(3).await).code, ErrorCode::AuthOtpBudget);
+        for n in 0..2 {
+            setting.ask(&german(n), "").await.unwrap();
+        }
+        assert_eq!(refusal(setting.ask(&german(2), "").await).code, ErrorCode::AuthOtpBudget);
+        setting.scratch.drop().await;
+    }
+}
