@@ -34,7 +34,12 @@ pub trait SmsSender: Send + Sync {
     /// carrier.
     async fn send(&self, sms: Sms<'_>) -> Outcome<Option<String>>;
 
-    /// Hands over a text that has no code. Nothing happens where only codes are carried.
+    /// Whether it carries texts that have no code.
+    fn tells(&self) -> bool {
+        true
+    }
+
+    /// Hands over a text that has no code. Nothing happens where only codes are carried: see `tells`.
     ///
     /// # Errors
     /// Those of `send`.

@@ -67,8 +67,11 @@ impl Notices {
         }
     }
 
-    /// Tells whoever reads what comes there.
+    /// Tells whoever reads what comes there; a number only where texts are carried that have no code.
     pub fn tell_at(&self, contact: Contact, locale: Option<&str>, news: News) {
+        if matches!(contact, Contact::Phone(_)) && !self.carriers.sms.tells() {
+            return;
+        }
         let Ok(place) = self.places.clone().try_acquire_owned() else {
             self.meters.dropped.inc();
             tracing::warn!(?news, "a notice was dropped: too many are under way");

@@ -44,6 +44,11 @@ pub struct Sms {
 }
 
 impl Sms {
+    /// Whether texts of ours have a sender: Verify alone needs none.
+    pub fn has_sender(&self) -> bool {
+        !self.from.is_empty() || !self.messaging_service_sid.is_empty()
+    }
+
     /// What Twilio Verify carries, it knows no longer than it says.
     pub(super) fn check(&self, auth: &Auth, wrong: &mut ConfigError) {
         lasts(wrong, "sms.timeout", self.timeout, SECOND / 10..=MINUTE);
@@ -71,11 +76,12 @@ impl Sms {
         }
         if self.provider == SmsProvider::TwilioVerify {
             sid(wrong, "sms.verify_service_sid", &self.verify_service_sid, "VA");
-            return;
         }
         match (self.messaging_service_sid.is_empty(), self.from.is_empty()) {
             (false, true) => sid(wrong, "sms.messaging_service_sid", &self.messaging_service_sid, "MG"),
             (true, false) => {}
+            // Codes go all the same, and notices to no number.
+            (true, true) if self.provider == SmsProvider::TwilioVerify => {}
             _ => wrong.add("sms.from", "must be the sender, or sms.messaging_service_sid must name one's service"),
         }
     }
@@ -218,8 +224,14 @@ mod tests {
     fn production_starts_with_carriers_that_carry() {
         let config = layered(&[PRODUCTION, SECRETS]).unwrap();
         assert!(config.stand_ins().is_empty());
-        let by_texts = "[sms]\nprovider = 'twilio_messaging'\nfrom = 'QuckChat'";
-        assert!(layered(&[PRODUCTION, SECRETS, by_texts]).is_ok());
+        for texts in [
+            "[sms]\nprovider = 'twilio_messaging'",
+            "[sms]\nprovider = 'twilio_messaging'\nmessaging_service_sid = ''\nfrom = 'QuckChat'",
+            "[sms]\nmessaging_service_sid = ''\nfrom = 'QuckChat'",
+            "[sms]\nmessaging_service_sid = ''",
+        ] {
+            assert!(layered(&[PRODUCTION, SECRETS, texts]).is_ok(), "{texts}");
+        }
         assert!(!config.to_toml().contains("secret = \"s\""), "secrets are hidden");
     }
 
@@ -237,9 +249,11 @@ mod tests {
             ("[sms]\nverify_url = 'http://127.0.0.1.example.org'", "sms.verify_url"),
             ("[sms]\nverify_url = 'http://localhost:1@example.org'", "sms.verify_url"),
             ("[sms]\nmessaging_url = ''", "sms.messaging_url"),
-            ("[sms]\nprovider = 'twilio_messaging'", "sms.from"),
-            ("[sms]\nprovider = 'twilio_messaging'\nfrom = 'a'\nmessaging_service_sid = 'MG1'", "sms.from"),
+            ("[sms]\nprovider = 'twilio_messaging'\nmessaging_service_sid = ''", "sms.from"),
+            ("[sms]\nprovider = 'twilio_messaging'\nfrom = 'a'", "sms.from"),
+            ("[sms]\nfrom = 'a'", "sms.from"),
             ("[sms]\nprovider = 'twilio_messaging'\nmessaging_service_sid = 'MG1'", "sms.messaging_service_sid"),
+            ("[sms]\nmessaging_service_sid = 'MG1'", "sms.messaging_service_sid"),
             ("[sms]\nretries = 9", "sms.retries"),
             ("[auth]\notp_ttl = '11m'", "auth.otp_ttl"),
             ("[auth]\notp_countries = ['de']", "auth.otp_countries"),

@@ -25,7 +25,15 @@ pub fn from_config(config: &Config, clock: &Arc<dyn Clock>) -> anyhow::Result<Ar
         SmsProvider::Log => Arc::new(LogSender),
         SmsProvider::TwilioVerify => {
             let app_hash = Some(config.auth.otp_app_hash.clone()).filter(|hash| !hash.is_empty());
-            Arc::new(TwilioVerify::new(Twilio::new(&config.sms, clock.clone())?, &config.sms, app_hash))
+            let twilio = Twilio::new(&config.sms, clock.clone())?;
+            let notices = config.sms.has_sender().then(|| TwilioMessaging::new(twilio.clone(), &config.sms));
+            if notices.is_none() {
+                tracing::warn!(
+                    "whoever has no e-mail address is not told of changes to their account: Twilio Verify carries codes \
+                     alone, and neither sms.from nor sms.messaging_service_sid names a sender of notices"
+                );
+            }
+            Arc::new(TwilioVerify::new(twilio, &config.sms, app_hash, notices))
         }
         SmsProvider::TwilioMessaging => {
             Arc::new(TwilioMessaging::new(Twilio::new(&config.sms, clock.clone())?, &config.sms))

@@ -224,6 +224,31 @@ async fn messaging_is_asked_to_send_as_its_reference_says() {
 }
 
 #[actix_web::test]
+async fn notices_go_by_messaging_beside_verify_if_a_sender_is_named() {
+    for by_service in [false, true] {
+        let mut setting = Setting::new().await;
+        if by_service {
+            (setting.config.sms.from, setting.config.sms.messaging_service_sid) = (String::new(), SENDERS.to_owned());
+        }
+        let carrier = setting.carrier(SmsProvider::TwilioVerify);
+        assert!(carrier.tells() && carrier.checker().is_some());
+        setting.answers(ResponseTemplate::new(201).set_body_json(json!({ "sid": "SM1", "status": "queued" })), 1).await;
+        carrier.tell(NUMBER, "news").await.unwrap();
+        let requests = setting.requests().await;
+        let sender = if by_service { ("MessagingServiceSid", SENDERS) } else { ("From", "QuckChat") };
+        assert_eq!(requests[0].url.path(), format!("/2010-04-01/Accounts/{ACCOUNT}/Messages.json"));
+        let expected = fields(&[("To", NUMBER), sender, ("Body", "news"), ("ValidityPeriod", "36000")]);
+        assert_eq!(form(&requests[0]), expected);
+    }
+    let mut setting = Setting::new().await;
+    setting.config.sms.from.clear();
+    let carrier = setting.carrier(SmsProvider::TwilioVerify);
+    assert!(!carrier.tells());
+    carrier.tell(NUMBER, "news").await.unwrap();
+    assert!(setting.requests().await.is_empty());
+}
+
+#[actix_web::test]
 async fn codes_of_twilio_are_told_in_ours() {
     let phone = Some("phoneNumber".to_owned());
     let ten_minutes = Some(Duration::from_secs(600));

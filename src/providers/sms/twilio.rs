@@ -20,7 +20,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 /// (<https://www.twilio.com/docs/verify/api/rate-limits-and-timeouts>).
 const VERIFICATION: Duration = Duration::from_secs(600);
 
-/// A client of Twilio.
+/// A client of Twilio; a clone shares its connections.
+#[derive(Clone)]
 pub struct Twilio {
     http: Client,
     user: String,

@@ -27,7 +27,7 @@ pub struct TwilioMessaging {
 struct Message {}
 
 impl TwilioMessaging {
-    /// From the sender that the configuration names.
+    /// From the sender that the configuration names: see `has_sender`.
     pub fn new(twilio: Twilio, config: &config::Sms) -> TwilioMessaging {
         let base = config.messaging_url.trim_end_matches('/');
         let sender = match config.messaging_service_sid.as_str() {

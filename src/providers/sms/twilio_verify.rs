@@ -5,6 +5,7 @@
 //! code to it is the first again, and five wrong tries in all end it. Its service must make codes of six digits.
 
 use super::twilio::{Failure, Twilio};
+use super::twilio_messaging::TwilioMessaging;
 use crate::auth::carriers::{CodeChecker, Sms, SmsSender};
 use crate::config;
 use actors::protocol::command::OtpChannel;
@@ -25,6 +26,8 @@ pub struct TwilioVerify {
     /// The service's resource.
     url: String,
     app_hash: Option<String>,
+    /// What carries texts that have no code.
+    notices: Option<TwilioMessaging>,
 }
 
 /// Of a verification, what matters here.
@@ -40,10 +43,16 @@ struct Check {
 }
 
 impl TwilioVerify {
-    /// The service that the configuration names; texts end with this hash of an Android app.
-    pub fn new(twilio: Twilio, config: &config::Sms, app_hash: Option<String>) -> TwilioVerify {
+    /// The service that the configuration names; texts end with this hash of an Android app. Verify sends codes and
+    /// nothing else: notices go by Messaging, or not at all.
+    pub fn new(
+        twilio: Twilio,
+        config: &config::Sms,
+        app_hash: Option<String>,
+        notices: Option<TwilioMessaging>,
+    ) -> TwilioVerify {
         let url = format!("{}/v2/Services/{}", config.verify_url.trim_end_matches('/'), config.verify_service_sid);
-        TwilioVerify { twilio, url, app_hash }
+        TwilioVerify { twilio, url, app_hash, notices }
     }
 }
 
@@ -72,9 +81,15 @@ impl SmsSender for TwilioVerify {
         Ok(Some(verification.sid))
     }
 
-    /// Verify sends codes and nothing else.
-    async fn tell(&self, _to: &str, _text: &str) -> Outcome<()> {
-        Ok(())
+    fn tells(&self) -> bool {
+        self.notices.is_some()
+    }
+
+    async fn tell(&self, to: &str, text: &str) -> Outcome<()> {
+        match &self.notices {
+            Some(messaging) => messaging.tell(to, text).await,
+            None => Ok(()),
+        }
     }
 }
 
