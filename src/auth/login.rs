@@ -244,7 +244,10 @@ impl Run for Login {
         match (self.identifier, self.password, self.verification_id, self.code) {
             (Some(identifier), Some(password), ..) => app.auth.log_in(&identifier, &password, origin).await,
             (_, _, Some(verification_id), Some(code)) => {
-                app.auth.sign_in(VerifyOtp { verification_id, code, device: self.device }, origin).await
+                let signed_in =
+                    app.auth.sign_in(VerifyOtp { verification_id, code, device: self.device }, origin).await?;
+                app.contacts.look_for_arrivals();
+                Ok(signed_in)
             }
             _ => Err(Fault::new("a login that was checked is neither of both").into()),
         }

@@ -1,5 +1,6 @@
 //! Address books: by hand, by the numbers that somebody knows, and what each device of theirs learns of it.
 
+use crate::support::speech::Request;
 use crate::support::*;
 
 async fn book(door: &impl Speaks, filter: &str) -> Vec<Value> {
@@ -315,6 +316,20 @@ fleet_stories! {
             assert_eq!(socket.heard().iter().filter(told).count(), 1, "of {}", known.name);
         }
         assert_eq!(who(&book(&dan, "suggested").await), ["ann", "cid", "eve"]);
+    }
+
+    async fn they_are_told_at_once_by_whatever_door_somebody_joins(stage: Stage) {
+        let fleet = Fleet::start(&stage, 2).await;
+        let [ann, bob] = fleet[0].people(["ann", "bob"]).await;
+        let number = next_number(&bob);
+        let anns = ann.connects().await;
+        syncs(&ann, "merge", &[(&number, "Dan the man")]).await;
+        let sent = fleet[1].asks(None, Request::of("auth.sendOtp", json!({ "phoneNumber": number }))).await.ok();
+        let verification = sent["verificationId"].as_str().unwrap();
+        let code = fleet[1].letters.code(verification).unwrap();
+        let data = json!({ "verificationId": verification, "code": code });
+        let dan = fleet[1].asks(None, Request::of("auth.login", data)).await.ok();
+        assert_eq!(anns.hears("contact.updated").await["data"]["userId"], dan["user"]["id"]);
     }
 
     async fn two_devices_that_sync_at_once_lose_nothing_and_get_no_more(stage: Stage) {
