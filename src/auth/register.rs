@@ -86,7 +86,7 @@ impl Auth {
             row.name_key = row.display_name.to_lowercase();
         }
         if let Some(locale) = &command.locale {
-            row.settings = Settings { locale: locale.clone(), ..Settings::default() };
+            row.settings = Settings { locale: check::locale(locale)?, ..Settings::default() };
             row.settings_user_rev = row.user_rev;
         }
         Ok(row)

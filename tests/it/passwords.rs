@@ -108,6 +108,24 @@ stories! {
         assert_eq!((&told["data"]["userId"], &told["data"]["name"]), (&json!(ann.id), &json!("Ann from school")));
     }
 
+    async fn a_language_is_one_by_whatever_command_it_is_said(stage: Stage) {
+        let node = Node::start(&stage).await;
+        let reply = registers(&node, NUMBER, json!({ "locale": "PT-br" })).await.ok_with(200);
+        let ann = Person::of(&node, "ann", NUMBER, &reply);
+        assert_eq!(ann.calls("users.getSettings", json!({})).await.ok()["locale"], "pt-BR");
+        for (command, data) in [
+            ("auth.sendOtp", json!({ "phoneNumber": NUMBER, "locale": "german" })),
+            ("auth.forgotPassword", json!({ "identifier": NUMBER, "locale": "de_DE" })),
+        ] {
+            says(&node, command, data).await.is_refused_for(ErrorCode::RequestInvalid, "locale");
+        }
+        let data = json!({ "email": "ann@example.org", "locale": "german" });
+        ann.calls("auth.changeEmail", data).await.is_refused_for(ErrorCode::RequestInvalid, "locale");
+        registers(&node, "+4915187654321", json!({ "locale": "<b>" }))
+            .await
+            .is_refused_for(ErrorCode::RequestInvalid, "locale");
+    }
+
     async fn a_wrong_password_and_an_unknown_account_get_the_same_answer(stage: Stage) {
         let node = Node::start(&stage).await;
         let ann = ann(&node).await;

@@ -75,6 +75,15 @@ pub fn username(value: &str) -> Outcome<String> {
     Ok(value.to_ascii_lowercase())
 }
 
+/// A verification, and the six digits that are tried against it.
+pub fn verification(id: &str, code: &str) -> Outcome<()> {
+    text("verificationId", id, 1, 64)?;
+    if code.len() != 6 || !code.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(Refusal::invalid("code", "must be six digits").into());
+    }
+    Ok(())
+}
+
 /// One emoji, as Unicode lists them (fully or minimally qualified).
 pub fn emoji(value: &str) -> Outcome<()> {
     match emojis::get(value) {
@@ -118,6 +127,15 @@ mod tests {
         for bad in ["an", "1ann", "ann b", "änn", &"a".repeat(33)] {
             assert!(username(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_code_is_six_digits() {
+        assert!(verification("x", "012345").is_ok());
+        for bad in ["", "12345", "1234567", "12345a", "١٢٣", " 12345"] {
+            assert!(verification("x", bad).is_err(), "{bad}");
+        }
+        assert!(verification("", "012345").is_err());
     }
 
     #[test]

@@ -36,7 +36,7 @@ command!(SendOtp = "auth.sendOtp" -> view::OtpSent, ACCESS: Access::Public, DOOR
         (None, Some(email)) => check::text("email", email, 3, 254)?,
         (None, None) => return Err(Refusal::invalid("phoneNumber", "give a phoneNumber or an email").into()),
     }
-    c.locale.as_ref().map_or(Ok(()), |locale| check::text("locale", locale, 1, 35))
+    c.locale.as_deref().map_or(Ok(()), |locale| check::locale(locale).map(drop))
 });
 
 /// How a code travels.
@@ -85,10 +85,7 @@ pub struct VerifyOtp {
     pub device: Option<Device>,
 }
 command!(VerifyOtp = "auth.verifyOtp" -> view::SignedIn, ACCESS: Access::Public, DOORS: Doors::Rest; |c| {
-    check::text("verificationId", &c.verification_id, 1, 64)?;
-    if c.code.len() != 6 || !c.code.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(Refusal::invalid("code", "must be six digits").into());
-    }
+    check::verification(&c.verification_id, &c.code)?;
     c.device.as_ref().map_or(Ok(()), Device::check)
 });
 

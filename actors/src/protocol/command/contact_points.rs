@@ -3,7 +3,7 @@
 
 use super::{Access, Command};
 use crate::protocol::check;
-use crate::protocol::error::{Outcome, Refusal};
+use crate::protocol::error::Outcome;
 use crate::protocol::view;
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -19,7 +19,7 @@ pub struct ChangeEmail {
 }
 command!(ChangeEmail = "auth.changeEmail" -> view::OtpSent, ACCESS: Access::Fresh; |c| {
     check::text("email", &c.email, 3, 254)?;
-    c.locale.as_ref().map_or(Ok(()), |locale| check::text("locale", locale, 1, 35))
+    c.locale.as_deref().map_or(Ok(()), |locale| check::locale(locale).map(drop))
 });
 
 /// Gives the caller's account the e-mail address to which a code was sent.
@@ -31,7 +31,7 @@ pub struct VerifyEmail {
     /// The six digits.
     pub code: String,
 }
-command!(VerifyEmail = "auth.verifyEmail" -> view::User; |c| code(&c.verification_id, &c.code));
+command!(VerifyEmail = "auth.verifyEmail" -> view::User; |c| check::verification(&c.verification_id, &c.code));
 
 /// Gives the caller's account the phone number to which a code was sent.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -43,13 +43,4 @@ pub struct ChangePhone {
     pub code: String,
 }
 command!(ChangePhone = "users.changePhone" -> view::User, ACCESS: Access::Fresh;
-    |c| code(&c.verification_id, &c.code));
-
-/// Refuses what cannot be a verification and its code.
-fn code(verification_id: &str, code: &str) -> Outcome<()> {
-    check::text("verificationId", verification_id, 1, 64)?;
-    if code.len() != 6 || !code.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(Refusal::invalid("code", "must be six digits").into());
-    }
-    Ok(())
-}
+    |c| check::verification(&c.verification_id, &c.code));

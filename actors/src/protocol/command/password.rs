@@ -61,13 +61,13 @@ pub struct Register {
     pub username: Option<String>,
     /// The name that others see.
     pub display_name: Option<String>,
-    /// The language of texts that the node writes, BCP 47, such as `de` or `pt-BR`; English unless said.
+    /// The language of texts that the node writes, BCP 47, such as `de` or `pt-BR`: `locale` of the account's settings.
     pub locale: Option<String>,
     /// What the person calls from.
     pub device: Option<Device>,
 }
 command!(Register = "auth.register" -> view::SignedIn, ACCESS: Access::Public, DOORS: Doors::Rest; |c| {
-    verification(&c.verification_id, &c.code)?;
+    check::verification(&c.verification_id, &c.code)?;
     c.password.check("password")?;
     if let Some(name) = &c.username {
         check::username(name)?;
@@ -76,7 +76,7 @@ command!(Register = "auth.register" -> view::SignedIn, ACCESS: Access::Public, D
         check::text("displayName", name, 1, 100)?;
     }
     if let Some(locale) = &c.locale {
-        check::text("locale", locale, 1, 35)?;
+        check::locale(locale)?;
     }
     c.device.as_ref().map_or(Ok(()), Device::check)
 });
@@ -102,7 +102,7 @@ command!(Login = "auth.login" -> view::SignedIn, ACCESS: Access::Public, DOORS: 
             check::text("identifier", identifier, 1, 254)?;
             password.check("password")?;
         }
-        (None, None, Some(id), Some(code)) => verification(id, code)?,
+        (None, None, Some(id), Some(code)) => check::verification(id, code)?,
         (Some(_), None, None, None) => return Err(Refusal::invalid("password", "is missing").into()),
         (None, None, Some(_), None) => return Err(Refusal::invalid("code", "is missing").into()),
         _ => {
@@ -129,7 +129,7 @@ command!(ChangePassword = "auth.changePassword" -> (), ACCESS: Access::Fresh; |c
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ForgotPassword {
-    /// A phone number in international form, an e-mail address, or a username.
+    /// A phone number in international form, or an e-mail address: no username, which everybody knows.
     pub identifier: String,
     /// How the code travels; by SMS to a number and by e-mail to an address unless said.
     pub channel: Option<OtpChannel>,
@@ -138,7 +138,7 @@ pub struct ForgotPassword {
 }
 command!(ForgotPassword = "auth.forgotPassword" -> view::OtpSent, ACCESS: Access::Public, DOORS: Doors::Rest; |c| {
     check::text("identifier", &c.identifier, 1, 254)?;
-    c.locale.as_ref().map_or(Ok(()), |locale| check::text("locale", locale, 1, 35))
+    c.locale.as_deref().map_or(Ok(()), |locale| check::locale(locale).map(drop))
 });
 
 /// Sets a new password with a code of `auth.forgotPassword`. Every session of the account ends, and none begins.
@@ -153,7 +153,7 @@ pub struct ResetPassword {
     pub new_password: Password,
 }
 command!(ResetPassword = "auth.resetPassword" -> (), ACCESS: Access::Public, DOORS: Doors::Rest; |c| {
-    verification(&c.verification_id, &c.code)?;
+    check::verification(&c.verification_id, &c.code)?;
     c.new_password.check("newPassword")
 });
 
@@ -206,14 +206,6 @@ command!(Reauthenticate = "auth.reauthenticate" -> view::Reauthenticated; |c| {
     }
     Ok(())
 });
-
-fn verification(id: &str, code: &str) -> Outcome<()> {
-    check::text("verificationId", id, 1, 64)?;
-    if code.len() != 6 || !code.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(Refusal::invalid("code", "must be six digits").into());
-    }
-    Ok(())
-}
 
 #[cfg(test)]
 mod tests {
