@@ -1,16 +1,19 @@
 //! One-time codes: who may have one sent, what is stored of it, and what a try comes to.
 //! Never a user: the answers are the same for numbers and addresses that we know and that we do not.
 
+mod asking;
 mod budget;
 mod carriage;
 mod notice;
 #[cfg(test)]
 mod tests;
 
+pub use asking::{Asking, Recipient};
+
 use super::carriers::Carriers;
 use super::contact::Contact;
-use super::phone;
 use super::texts::Texts;
+use super::{login, phone, sessions};
 use crate::config;
 use actors::clock::Clock;
 use actors::protocol::command::{OtpChannel, OtpPurpose};
@@ -26,6 +29,7 @@ use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, Query
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// The budgets look back a day; rows older than this tell nothing any more.
 const KEPT: Duration = Duration::from_secs(2 * 86_400);
@@ -43,63 +47,6 @@ pub struct Otp {
     countries: Vec<String>,
     ttl: Duration,
     tries: i32,
-}
-
-/// A code that somebody asks for.
-#[derive(Debug, Clone, Copy)]
-pub struct Asking<'a> {
-    /// To where it goes.
-    pub contact: &'a Contact,
-    /// Who is to have it.
-    pub recipient: Recipient,
-    /// How it travels; by SMS to a number and by e-mail to an address if none is named.
-    pub channel: Option<OtpChannel>,
-    /// What it is for.
-    pub purpose: OtpPurpose,
-    /// For whose account: `Passed` gives it back.
-    pub user: Option<UserId>,
-    /// From where it is asked for.
-    pub address: Option<IpAddr>,
-    /// The language of its text, BCP 47; what the configuration names if none.
-    pub locale: Option<&'a str>,
-}
-
-/// Who is to have a code.
-///
-/// # Whether the answer waits for the carrier
-/// It does where the code goes out whoever has the contact: then it says what the carrier refuses. Where a code goes out
-/// only if an account has the contact, nobody may be told by time whether one does: the row is written and the answer
-/// given, and the code is carried after that, or not at all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recipient {
-    /// Whoever reads what comes there. The answer waits.
-    Anybody,
-    /// The account that has this contact. The answer does not wait.
-    Owner,
-    /// Nobody, because no account has it: a decoy. The same work, rows and answer as for `Owner`, and no try passes.
-    Nobody,
-}
-
-impl Recipient {
-    /// The account that has the contact, if there is one.
-    pub fn owner(known: bool) -> Recipient {
-        if known { Recipient::Owner } else { Recipient::Nobody }
-    }
-}
-
-impl<'a> Asking<'a> {
-    /// The plainest of all: for whoever has the contact, to sign in.
-    pub fn to_sign_in(contact: &'a Contact) -> Asking<'a> {
-        Asking {
-            contact,
-            recipient: Recipient::Anybody,
-            channel: None,
-            purpose: OtpPurpose::SignIn,
-            user: None,
-            address: None,
-            locale: None,
-        }
-    }
 }
 
 /// A code that was right.
@@ -215,7 +162,8 @@ impl Otp {
     /// Takes one code from all budgets and notes its hash; tells when the next one may be had.
     async fn reserve(&self, asking: &Asking<'_>, reserved: &Reserved<'_>) -> Outcome<Duration> {
         let item = if asking.recipient == Recipient::Nobody { Item::Decoy } else { Item::Code };
-        let claim = budget::Claim::new(item, asking.contact, asking.address, reserved.country);
+        let is_at_home = self.is_at_home(asking).await?;
+        let claim = budget::Claim::new(item, asking.contact, asking.address, reserved.country, is_at_home);
         transact(&self.db, &*self.clock, async |transaction| {
             let now = self.clock.now();
             let next = self.budgets.claim(transaction, &claim, now).await?;
@@ -241,6 +189,13 @@ impl Otp {
             Ok(next)
         })
         .await
+    }
+
+    /// Whether the owner of the contact has been where it is asked for, in as many questions as if nobody had it.
+    async fn is_at_home(&self, asking: &Asking<'_>) -> Result<bool, DbErr> {
+        let Some(address) = asking.address else { return Ok(false) };
+        let owner = login::owner(asking.contact).one(self.db.read()).await?.map(|row| row.id);
+        sessions::is_known_place(self.db.read(), owner.unwrap_or(UserId::from_uuid(Uuid::nil())), address).await
     }
 
     /// Tries a code. The try is counted before the code is looked at, so no two count as one.

@@ -1,8 +1,8 @@
 //! Guessing: many who try passwords and codes of one account, and its owner, who still gets in.
 
 use crate::support::answer::Answer;
+use crate::support::speech::says;
 use crate::support::*;
-use actix_web::http::Method;
 use futures_util::future::join_all;
 
 const NUMBER: &str = "+4915112345678";
@@ -10,16 +10,6 @@ const HOME: &str = "198.51.100.7";
 /// Tries of a wave, of which half are passwords and half are codes. `tests/load` does it with 10,000.
 const WAVE: usize = 100;
 const WAVES: usize = 6;
-
-/// What somebody at this address says, through a proxy that the node trusts.
-async fn says(node: &Node, from: &str, path: &str, body: Value) -> Answer {
-    let headers = [
-        ("content-type", "application/json".to_owned()),
-        // What stands to the left is what the client says of itself: anybody may write that.
-        ("x-forwarded-for", format!("198.51.100.7, {from}")),
-    ];
-    node.requests(Method::POST, &format!("/api/v1/auth/{path}"), &headers, body.to_string()).await.answer()
-}
 
 async fn sent(node: &Node, from: &str, purpose: &str) -> (String, String) {
     let sent = says(node, from, "send-otp", json!({ "phoneNumber": NUMBER, "purpose": purpose })).await.ok();

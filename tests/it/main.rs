@@ -8,6 +8,7 @@ mod support;
 mod bad_input;
 mod balancer;
 mod blocking;
+mod budgets;
 mod chatting;
 mod codes;
 mod contacts;

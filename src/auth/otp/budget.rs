@@ -1,5 +1,10 @@
 //! How many codes and notices there may be: to one contact and from one network in an hour and a day, to a country and in
 //! all in a day. Never what a code is.
+//!
+//! # Why a contact's budget has shares
+//! Anybody may ask for codes to a number, from as many networks as they have, until no more may be sent to it. So each
+//! network from which a session of its account was begun has a share of its own that nobody elsewhere uses up: the owner
+//! at home still gets a code. An account that is not there has no homes, and is asked for in the same way.
 
 use crate::auth::contact::Contact;
 use crate::config;
@@ -9,9 +14,9 @@ use actors::protocol::{ErrorCode, Outcome, Refusal};
 use aws_lc_rs::digest::{SHA256, digest};
 use entities::db::{key_of, lock_key};
 use entities::{Db, Timestamp, otp_count, otp_verification};
-use sea_orm::sea_query::OnConflict;
+use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
+    ColumnTrait, Condition, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, QueryFilter, QueryOrder,
     QuerySelect, Set,
 };
 use std::net::IpAddr;
@@ -62,12 +67,25 @@ pub struct Claim<'a> {
     country: Option<&'a str>,
     /// The network, where it is known: an address, or for IPv6 its /64.
     pub network: Option<String>,
+    /// Whether the contact's owner has been there.
+    is_at_home: bool,
 }
 
 impl<'a> Claim<'a> {
-    /// A code or a notice to a contact in a country, asked for from an address.
-    pub fn new(item: Item, contact: &'a Contact, address: Option<IpAddr>, country: Option<&'a str>) -> Claim<'a> {
-        Claim { item, contact, country, network: address.map(|address| Network::of(address).to_string()) }
+    /// A code or a notice to a contact in a country, asked for from an address, where the contact's owner has been or not.
+    pub fn new(
+        item: Item,
+        contact: &'a Contact,
+        address: Option<IpAddr>,
+        country: Option<&'a str>,
+        is_at_home: bool,
+    ) -> Claim<'a> {
+        Claim { item, contact, country, network: address.map(|address| Network::of(address).to_string()), is_at_home }
+    }
+
+    /// The network whose own share of the contact's budget this one is taken from.
+    fn home(&self) -> Option<&str> {
+        self.network.as_deref().filter(|_| self.is_at_home)
     }
 }
 
@@ -101,7 +119,7 @@ impl Budgets {
         for (column, value, windows) in [contact, network] {
             let Some(value) = value else { continue };
             lock(transaction, column, value).await?;
-            let mut sent = sent(transaction, claim.item, column, value, windows.per_day, now).await?;
+            let mut sent = sent(transaction, claim, column.eq(value), windows.per_day, now).await?;
             windows.allow(&sent, now).map_err(refused)?;
             sent.insert(0, now);
             next = next.max(windows.allow(&sent, now).err().unwrap_or_default());
@@ -193,25 +211,26 @@ async fn lock(transaction: &DatabaseTransaction, column: otp_verification::Colum
     lock_key(transaction, key_of(hash.as_ref())).await
 }
 
-/// When such were sent to, or asked for by, one of these the last day, the newest first.
+/// When such were sent to, or asked for by, one of these the last day, the newest first: all, or at home those of there.
 async fn sent(
     db: &impl ConnectionTrait,
-    item: Item,
-    column: otp_verification::Column,
-    value: &str,
+    claim: &Claim<'_>,
+    these: Expr,
     most: usize,
     now: Timestamp,
 ) -> Result<Vec<Timestamp>, DbErr> {
-    let purpose = &otp_verification::COLUMN.purpose;
-    let alike = match item {
-        Item::Code | Item::Decoy => purpose.ne(NOTICE),
-        Item::Notice => purpose.eq(NOTICE),
+    let columns = &otp_verification::COLUMN;
+    let alike = match claim.item {
+        Item::Code | Item::Decoy => columns.purpose.ne(NOTICE),
+        Item::Notice => columns.purpose.eq(NOTICE),
     };
+    let there = claim.home().map(|network| columns.address.eq(network));
     otp_verification::Entity::find()
         .select_only()
         .column(otp_verification::Column::CreatedAt)
-        .filter(column.eq(value).and(alike))
-        .filter(otp_verification::COLUMN.created_at.gt(now.minus(DAY)))
+        .filter(these.and(alike))
+        .filter(columns.created_at.gt(now.minus(DAY)))
+        .filter(there.into_iter().fold(Condition::all(), Condition::add))
         .order_by_desc(otp_verification::Column::CreatedAt)
         .limit(most as u64)
         .into_tuple()

@@ -22,7 +22,7 @@ impl Otp {
             Contact::Phone(_) => OtpChannel::Sms,
             Contact::Email(_) => OtpChannel::Email,
         };
-        let claim = Claim::new(Item::Notice, contact, None, country.as_deref());
+        let claim = Claim::new(Item::Notice, contact, None, country.as_deref(), false);
         let id: [u8; 16] = self.clock.random();
         transact(&self.db, &*self.clock, async |transaction| {
             let now = self.clock.now();

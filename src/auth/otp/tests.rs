@@ -1,6 +1,7 @@
 //! Codes as they are sent and tried, on both databases.
 
 mod budgets;
+mod homes;
 mod notices;
 mod recipients;
 

@@ -2,7 +2,8 @@
 //! Never a check of the answer.
 
 use super::answer::Answer;
-use super::{ConversationId, MessageId, Person, Socket, UserId};
+use super::{ConversationId, MessageId, Node, Person, Socket, UserId};
+use actix_web::http::Method;
 use serde_json::{Map, Value, json};
 
 /// A command's place in REST: method and path, with the fields that stand in the path.
@@ -297,6 +298,16 @@ pub fn fresh_key() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static GIVEN: AtomicU64 = AtomicU64::new(1);
     format!("fresh {}", GIVEN.fetch_add(1, Ordering::Relaxed))
+}
+
+/// What somebody at this address says who has not signed in, through a proxy that the node trusts.
+pub async fn says(node: &Node, from: &str, path: &str, body: Value) -> Answer {
+    let headers = [
+        ("content-type", "application/json".to_owned()),
+        // What stands to the left is what the client says of itself: anybody may write that.
+        ("x-forwarded-for", format!("198.51.100.7, {from}")),
+    ];
+    node.requests(Method::POST, &format!("/api/v1/auth/{path}"), &headers, body.to_string()).await.answer()
 }
 
 /// A person at one of the doors.
