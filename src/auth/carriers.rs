@@ -1,8 +1,8 @@
 //! Who takes codes and letters to people: what the node asks of a carrier of texts and of a mailer.
 //! Never a provider: those stand in `providers`, each beside its stand-in.
 
-use actors::protocol::Outcome;
 use actors::protocol::command::OtpChannel;
+use actors::protocol::{Error, Outcome};
 use async_trait::async_trait;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,25 @@ pub struct Carriers {
     pub sms: Arc<dyn SmsSender>,
     /// Letters to e-mail addresses.
     pub mail: Arc<dyn Mailer>,
+}
+
+/// Something that no carrier took over, and what is known of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Unsent {
+    /// It did not go out: it was refused, or nobody was reached.
+    #[error(transparent)]
+    Surely(Error),
+    /// It may have gone out: there was no answer, or none that tells.
+    #[error(transparent)]
+    Perhaps(Error),
+}
+
+impl From<Unsent> for Error {
+    fn from(unsent: Unsent) -> Error {
+        match unsent {
+            Unsent::Surely(error) | Unsent::Perhaps(error) => error,
+        }
+    }
 }
 
 /// Carries codes to phones.
@@ -32,7 +51,7 @@ pub trait SmsSender: Send + Sync {
     /// # Errors
     /// `request.invalid` for a number that it reaches nobody by, `auth.otp_country`, `auth.otp_budget`; a fault of the
     /// carrier.
-    async fn send(&self, sms: Sms<'_>) -> Outcome<Option<String>>;
+    async fn send(&self, sms: Sms<'_>) -> Result<Option<String>, Unsent>;
 
     /// Whether it carries texts that have no code.
     fn tells(&self) -> bool {
@@ -85,7 +104,7 @@ pub trait Mailer: Send + Sync {
     ///
     /// # Errors
     /// `request.invalid` for an address that the server refuses for good; a fault of the server.
-    async fn send(&self, mail: Mail<'_>) -> Outcome<()>;
+    async fn send(&self, mail: Mail<'_>) -> Result<(), Unsent>;
 }
 
 /// One letter.

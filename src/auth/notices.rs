@@ -11,6 +11,7 @@ use super::carriers::{Carriers, Mail};
 use super::contact::{Address, Contact};
 use super::otp::Otp;
 use super::texts::{News, Texts};
+use actors::protocol::Error;
 use entities::user;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::registry::Registry;
@@ -91,7 +92,8 @@ impl Notices {
                 Contact::Phone(number) => carriers.sms.tell(number, &texts.notice_text(&locale, news)).await,
                 Contact::Email(address) => {
                     let letter = texts.notice_letter(&locale, news);
-                    carriers.mail.send(Mail { to: &address.spelt, letter: &letter, code: None }).await
+                    let mail = Mail { to: &address.spelt, letter: &letter, code: None };
+                    carriers.mail.send(mail).await.map_err(Error::from)
                 }
             };
             if let Err(error) = told {

@@ -10,7 +10,7 @@ mod tests;
 
 pub use asking::{Asking, Recipient};
 
-use super::carriers::Carriers;
+use super::carriers::{Carriers, Unsent};
 use super::contact::Contact;
 use super::texts::Texts;
 use super::{login, phone, sessions};
@@ -22,7 +22,7 @@ use actors::retry::transact;
 use aws_lc_rs::hmac;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use budget::{Budgets, Item};
+use budget::{Budgets, Counted, Item};
 use carriage::{Parcel, carry, unattended};
 use entities::{Db, Timestamp, UserId, otp_verification};
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QuerySelect, Set};
@@ -96,6 +96,7 @@ impl Otp {
     /// # Errors
     /// `request.invalid` if this way leads to no such contact, `auth.otp_country` for a number of a country that gets
     /// none, `auth.otp_budget` if there were enough of them; a fault of the database, or of a carrier that is waited for.
+    /// A code that surely did not go out by such a fault is as if nobody had asked for it.
     pub async fn send(&self, asking: Asking<'_>) -> Outcome<view::OtpSent> {
         let channel = self.channel(&asking)?;
         let country = self.country(asking.contact)?;
@@ -113,7 +114,7 @@ impl Otp {
         let unheard = checker.filter(|_| asking.recipient != Recipient::Anybody);
         let carrier = unheard.map(|checker| checker.name_of_nothing(self.clock.random()));
         let reserved = Reserved { id, channel, country: country.as_deref(), code_hash, carrier };
-        let retry_after = self.reserve(&asking, &reserved).await?;
+        let (retry_after, counted) = self.reserve(&asking, &reserved).await?;
         let verification_id = URL_SAFE_NO_PAD.encode(id);
         let parcel = Parcel {
             contact: asking.contact.clone(),
@@ -126,7 +127,11 @@ impl Otp {
         };
         let carriage = carry(self.carriers.clone(), self.texts.clone(), self.db.clone(), parcel);
         match asking.recipient {
-            Recipient::Anybody => carriage.await?,
+            Recipient::Anybody => {
+                if let Err(unsent) = carriage.await {
+                    return Err(self.give_back(&id, &counted, unsent).await);
+                }
+            }
             Recipient::Owner => drop(tokio::spawn(unattended(carriage))),
             Recipient::Nobody => drop(tokio::spawn(async { drop(carriage) })),
         }
@@ -160,7 +165,7 @@ impl Otp {
     }
 
     /// Takes one code from all budgets and notes its hash; tells when the next one may be had.
-    async fn reserve(&self, asking: &Asking<'_>, reserved: &Reserved<'_>) -> Outcome<Duration> {
+    async fn reserve(&self, asking: &Asking<'_>, reserved: &Reserved<'_>) -> Outcome<(Duration, Vec<Counted>)> {
         let item = if asking.recipient == Recipient::Nobody { Item::Decoy } else { Item::Code };
         let is_at_home = self.is_at_home(asking).await?;
         let claim = budget::Claim::new(item, asking.contact, asking.address, reserved.country, is_at_home);
@@ -185,8 +190,8 @@ impl Otp {
             };
             otp_verification::Entity::insert(row).exec_without_returning(transaction).await?;
             // Last: whom many wait for is held no longer than the commit takes.
-            self.budgets.count(transaction, &*self.clock, &claim, now).await?;
-            Ok(next)
+            let counted = self.budgets.count(transaction, &*self.clock, &claim, now).await?;
+            Ok((next, counted))
         })
         .await
     }
@@ -196,6 +201,20 @@ impl Otp {
         let Some(address) = asking.address else { return Ok(false) };
         let owner = login::owner(asking.contact).one(self.db.read()).await?.map(|row| row.id);
         sessions::is_known_place(self.db.read(), owner.unwrap_or(UserId::from_uuid(Uuid::nil())), address).await
+    }
+
+    /// What whoever waited hears of a code that was not sent. Where that is sure, and the carrier's fault, they may ask
+    /// again at once when it is mended. A refusal counts: it is about what they asked for, and cost a request.
+    async fn give_back(&self, id: &[u8], counted: &[Counted], unsent: Unsent) -> Error {
+        if let Unsent::Surely(Error::Fault(_)) = &unsent {
+            let given_back = transact(&self.db, &*self.clock, async |transaction| {
+                Ok(budget::give_back(transaction, id, counted).await?)
+            });
+            if let Err(error) = given_back.await {
+                tracing::warn!(%error, "a code that was not sent is counted all the same");
+            }
+        }
+        unsent.into()
     }
 
     /// Tries a code. The try is counted before the code is looked at, so no two count as one.

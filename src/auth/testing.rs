@@ -2,7 +2,7 @@
 //! Never part of the node.
 
 use crate::auth::Auth;
-use crate::auth::carriers::{Carriers, Mail, Mailer, Sms, SmsSender};
+use crate::auth::carriers::{Carriers, Mail, Mailer, Sms, SmsSender, Unsent};
 use crate::config::Config;
 use actors::clock::{Clock, random_bytes};
 use actors::protocol::command::OtpChannel;
@@ -176,7 +176,7 @@ impl SmsSender for Pocket {
         &[OtpChannel::Sms, OtpChannel::Call]
     }
 
-    async fn send(&self, sms: Sms<'_>) -> Outcome<Option<String>> {
+    async fn send(&self, sms: Sms<'_>) -> Result<Option<String>, Unsent> {
         self.0.lock().push((sms.verification_id.to_owned(), sms.code.to_owned()));
         Ok(None)
     }
@@ -188,7 +188,7 @@ impl SmsSender for Pocket {
 
 #[async_trait::async_trait]
 impl Mailer for Pocket {
-    async fn send(&self, mail: Mail<'_>) -> Outcome<()> {
+    async fn send(&self, mail: Mail<'_>) -> Result<(), Unsent> {
         if let Some((code, id)) = mail.code {
             self.0.lock().push((id.to_owned(), code.to_owned()));
         }

@@ -119,7 +119,7 @@ pub struct Mail {
     pub password: Secret,
     /// From whom letters come.
     pub from: String,
-    /// How long one step of handing over may take.
+    /// How long connecting may take, and handing a letter over as long again.
     #[serde(with = "duration")]
     pub timeout: Duration,
     /// Connections at most.

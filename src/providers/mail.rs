@@ -3,10 +3,9 @@
 
 pub mod smtp;
 
-use crate::auth::carriers::{Mail, Mailer};
+use crate::auth::carriers::{Mail, Mailer, Unsent};
 use crate::config::{self, MailProvider};
 use actors::clock::Clock;
-use actors::protocol::Outcome;
 use async_trait::async_trait;
 use smtp::SmtpMailer;
 use std::sync::Arc;
@@ -27,7 +26,7 @@ pub struct LogMailer;
 
 #[async_trait]
 impl Mailer for LogMailer {
-    async fn send(&self, mail: Mail<'_>) -> Outcome<()> {
+    async fn send(&self, mail: Mail<'_>) -> Result<(), Unsent> {
         let Mail { to, letter, code } = mail;
         match code {
             Some((code, verification_id)) => {

@@ -5,7 +5,7 @@ pub mod twilio;
 pub mod twilio_messaging;
 pub mod twilio_verify;
 
-use crate::auth::carriers::{Sms, SmsSender};
+use crate::auth::carriers::{Sms, SmsSender, Unsent};
 use crate::config::{Config, SmsProvider};
 use actors::clock::Clock;
 use actors::protocol::Outcome;
@@ -50,7 +50,7 @@ impl SmsSender for LogSender {
         &[OtpChannel::Sms, OtpChannel::Call, OtpChannel::Whatsapp]
     }
 
-    async fn send(&self, sms: Sms<'_>) -> Outcome<Option<String>> {
+    async fn send(&self, sms: Sms<'_>) -> Result<Option<String>, Unsent> {
         let Sms { to, code, verification_id, .. } = sms;
         tracing::info!(target: "quckchat::otp", "otp: code {code} for {to} (verification {verification_id})");
         Ok(None)

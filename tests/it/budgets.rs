@@ -1,4 +1,4 @@
-//! What codes may cost: strangers who use a contact's up and its owner, who gets one all the same.
+//! What codes may cost: strangers who use a contact's up, its owner, who gets one all the same, and carriers that are away.
 
 use crate::support::answer::Answer;
 use crate::support::speech::says;
@@ -99,5 +99,22 @@ stories! {
         reset["newPassword"] = json!(BETTER);
         says(&node, HOME, "reset-password", reset).await.ok();
         says(&node, HOME, "login", json!({ "identifier": EMAIL, "password": BETTER })).await.ok();
+    }
+
+    async fn whoever_asked_while_the_carrier_was_away_asks_again_at_once(stage: Stage) {
+        let node = behind_a_proxy(&stage).await;
+        node.letters.are_stuck(true);
+        for contact in [json!({ "phoneNumber": NUMBER }), json!({ "email": EMAIL, "purpose": "register" })] {
+            for _ in 0..12 {
+                asks(&node, HOTEL, contact.clone()).await.is_refused(ErrorCode::ServerUnavailable);
+            }
+        }
+        node.letters.are_stuck(false);
+        for left in (0..5).rev() {
+            let sent = asks(&node, HOTEL, json!({ "phoneNumber": NUMBER })).await.ok();
+            assert_eq!(sent["retryAfterSecs"] != 0, left == 0);
+        }
+        asks(&node, HOTEL, json!({ "phoneNumber": NUMBER })).await.is_refused(ErrorCode::AuthOtpBudget);
+        ann_registers(&node).await;
     }
 }

@@ -28,9 +28,10 @@ pub struct Asking<'a> {
 /// Who is to have a code.
 ///
 /// # Whether the answer waits for the carrier
-/// It does where the code goes out whoever has the contact: then it says what the carrier refuses. Where a code goes out
-/// only if an account has the contact, nobody may be told by time whether one does: the row is written and the answer
-/// given, and the code is carried after that, or not at all.
+/// It does where the code goes out whoever has the contact: then it says what the carrier refuses, and a code that its
+/// fault kept back does not count. Where a code goes out only if an account has the contact, nobody may be told by time
+/// whether one does, nor by a budget: the row is written and the answer given, and the code is carried after that, or not
+/// at all; and it counts, whatever becomes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Recipient {
     /// Whoever reads what comes there. The answer waits.

@@ -89,6 +89,14 @@ impl<'a> Claim<'a> {
     }
 }
 
+/// A row in which a code was counted.
+#[derive(Debug)]
+pub struct Counted {
+    scope: String,
+    day: i64,
+    slot: i64,
+}
+
 impl Budgets {
     /// As they are configured.
     pub fn new(config: &config::Auth) -> Budgets {
@@ -127,7 +135,7 @@ impl Budgets {
         Ok(next)
     }
 
-    /// Counts one to its country, and among all texts, or all letters, of the day.
+    /// Counts one to its country, and among all texts, or all letters, of the day; tells in which rows.
     ///
     /// # Errors
     /// `auth.otp_budget`; those of the database.
@@ -137,17 +145,18 @@ impl Budgets {
         clock: &dyn Clock,
         claim: &Claim<'_>,
         now: Timestamp,
-    ) -> Outcome<()> {
+    ) -> Outcome<Vec<Counted>> {
         let country = claim.country.map(|country| (country, self.country_per_day));
         let all = match claim.contact {
             Contact::Phone(_) => (ALL, self.per_day),
             Contact::Email(_) => (MAIL, self.letters_per_day),
         };
         let count = if claim.item == Item::Decoy { 0 } else { 1 };
+        let mut counted = Vec::new();
         for (scope, limit) in country.into_iter().chain([all]).filter(|(_, limit)| *limit > 0) {
-            add(transaction, clock, count, (scope, limit), now).await?;
+            counted.push(add(transaction, clock, count, (scope, limit), now).await?);
         }
-        Ok(())
+        Ok(counted)
     }
 }
 
@@ -159,7 +168,7 @@ async fn add(
     count: i64,
     (scope, limit): (&str, i64),
     now: Timestamp,
-) -> Outcome<()> {
+) -> Outcome<Counted> {
     let day = now.millis().div_euclid(DAY_MILLIS);
     // SQLite has one writer; and of a small limit the rows would have next to nothing each.
     let spread = transaction.get_database_backend() == sea_orm::DbBackend::Postgres && limit >= SLOTS * SLOTS;
@@ -183,11 +192,30 @@ async fn add(
             .action_and_where(otp_count::COLUMN.sent.lt(share(slot)));
         let counted = otp_count::Entity::insert(first).on_conflict(another).exec_without_returning(transaction).await?;
         if counted > 0 {
-            return Ok(());
+            return Ok(Counted { scope: scope.to_owned(), day, slot });
         }
     }
     let tomorrow = Timestamp::from_millis((day + 1) * DAY_MILLIS);
     Err(refused(tomorrow.since(now)))
+}
+
+/// Takes a code out of every budget that did not go out: as if nobody had asked for it.
+///
+/// # Errors
+/// Those of the database.
+pub async fn give_back(transaction: &DatabaseTransaction, id: &[u8], counted: &[Counted]) -> Result<(), DbErr> {
+    otp_verification::Entity::delete_by_id(id.to_vec()).exec(transaction).await?;
+    let columns = &otp_count::COLUMN;
+    // In the order in which they were counted, so that no two wait for each other.
+    for Counted { scope, day, slot } in counted {
+        let row = columns.scope.eq(scope.as_str()).and(columns.day.eq(*day)).and(columns.slot.eq(*slot));
+        otp_count::Entity::update_many()
+            .col_expr(otp_count::Column::Sent, columns.sent.sub(1))
+            .filter(row.and(columns.sent.gt(0)))
+            .exec(transaction)
+            .await?;
+    }
+    Ok(())
 }
 
 /// Deletes the counts of days that are over; tells how many rows.

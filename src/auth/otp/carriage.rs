@@ -1,10 +1,9 @@
 //! A code on its way: written in words, handed to its carrier, and the name noted that the carrier gave it.
 //! Never whether it may go: see `budget`.
 
-use crate::auth::carriers::{Carriers, Mail, Sms};
+use crate::auth::carriers::{Carriers, Mail, Sms, Unsent};
 use crate::auth::contact::Contact;
 use crate::auth::texts::Texts;
-use actors::protocol::Outcome;
 use actors::protocol::command::OtpChannel;
 use entities::{Db, otp_verification};
 use sea_orm::{EntityTrait, QueryFilter, Set};
@@ -23,7 +22,7 @@ pub struct Parcel {
 }
 
 /// Writes the text and hands it over; notes the name that the carrier gave it.
-pub async fn carry(carriers: Carriers, texts: Arc<Texts>, db: Db, parcel: Parcel) -> Outcome<()> {
+pub async fn carry(carriers: Carriers, texts: Arc<Texts>, db: Db, parcel: Parcel) -> Result<(), Unsent> {
     let Parcel { contact, channel, id, verification_id, code, locale, ttl } = parcel;
     let number = match &contact {
         Contact::Phone(number) => number,
@@ -39,12 +38,13 @@ pub async fn carry(carriers: Carriers, texts: Arc<Texts>, db: Db, parcel: Parcel
     let Some(named) = carriers.sms.send(sms).await? else { return Ok(()) };
     let name = otp_verification::ActiveModel { carrier: Set(Some(named)), ..otp_verification::ActiveModel::default() };
     let this = otp_verification::COLUMN.id.eq(id.to_vec());
-    db.heard(otp_verification::Entity::update_many().set(name).filter(this).exec(db.write())).await?;
-    Ok(())
+    let named = db.heard(otp_verification::Entity::update_many().set(name).filter(this).exec(db.write())).await;
+    // The code is on its way all the same.
+    named.map(drop).map_err(|error| Unsent::Perhaps(error.into()))
 }
 
 /// Carries what nobody waits for.
-pub async fn unattended(carriage: impl Future<Output = Outcome<()>>) {
+pub async fn unattended(carriage: impl Future<Output = Result<(), Unsent>>) {
     if let Err(error) = carriage.await {
         tracing::warn!(%error, "a code could not be sent");
     }

@@ -3,6 +3,7 @@
 mod budgets;
 mod homes;
 mod notices;
+mod outages;
 mod recipients;
 
 use super::*;

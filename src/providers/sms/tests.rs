@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::auth::Otp;
-use crate::auth::carriers::{Carriers, Sms};
+use crate::auth::carriers::{Carriers, Sms, Unsent};
 use crate::auth::contact::Contact;
 use crate::auth::otp::{Asking, Recipient};
 use crate::auth::testing::{FakeClock, Pocket, Scratch};
@@ -139,8 +139,8 @@ fn fields(fields: &[(&str, &str)]) -> BTreeMap<String, String> {
     fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
-fn refusal<T: std::fmt::Debug>(outcome: Outcome<T>) -> (ErrorCode, Option<String>, Option<Duration>) {
-    match outcome {
+fn refusal<T: std::fmt::Debug>(outcome: Result<T, impl Into<Error>>) -> (ErrorCode, Option<String>, Option<Duration>) {
+    match outcome.map_err(Into::into) {
         Err(Error::Refused(refusal)) => (refusal.code, refusal.field.map(Into::into), refusal.retry_after),
         other => panic!("it was not refused: {other:?}"),
     }
@@ -278,7 +278,7 @@ async fn codes_of_twilio_are_told_in_ours() {
         setting.answers(exception(status, code), 1).await;
         let error = carrier.send(sms(OtpChannel::Sms)).await.unwrap_err();
         let shown = format!("{error} {error:?}");
-        assert!(matches!(error, Error::Fault(_)), "{code}");
+        assert!(matches!(error, Unsent::Surely(Error::Fault(_))), "{code}");
         assert!(shown.contains(&code.to_string()) && !shown.contains(NUMBER) && !shown.contains("s3cret"), "{shown}");
     }
 }
@@ -312,7 +312,7 @@ async fn it_is_not_asked_for_ever() {
     let mut setting = Setting::new().await;
     let carrier = setting.carrier(SmsProvider::TwilioMessaging);
     setting.answers(exception(500, 0), 9).await;
-    assert!(matches!(carrier.send(sms(OtpChannel::Sms)).await, Err(Error::Fault(_))));
+    assert!(matches!(carrier.send(sms(OtpChannel::Sms)).await, Err(Unsent::Surely(Error::Fault(_)))));
     assert_eq!(setting.requests().await.len(), 3);
 
     // Nobody waits as long as this asks for.
@@ -327,7 +327,7 @@ async fn it_is_not_asked_for_ever() {
     let mut setting = Setting::new().await;
     setting.config.sms.messaging_url = "http://127.0.0.1:1".to_owned();
     let carrier = setting.carrier(SmsProvider::TwilioMessaging);
-    assert!(matches!(carrier.send(sms(OtpChannel::Sms)).await, Err(Error::Fault(_))));
+    assert!(matches!(carrier.send(sms(OtpChannel::Sms)).await, Err(Unsent::Surely(Error::Fault(_)))));
     assert_eq!(setting.clock.0.lock().len(), 2);
 }
 
@@ -338,7 +338,7 @@ async fn a_text_that_may_be_on_its_way_is_not_sent_twice() {
         setting.config.sms.timeout = Duration::from_millis(300);
         let carrier = setting.carrier(SmsProvider::TwilioVerify);
         setting.answers(answer, 9).await;
-        assert!(matches!(carrier.send(sms(OtpChannel::Sms)).await, Err(Error::Fault(_))));
+        assert!(matches!(carrier.send(sms(OtpChannel::Sms)).await, Err(Unsent::Perhaps(Error::Fault(_)))));
         assert_eq!((setting.requests().await.len(), setting.clock.0.lock().len()), (1, 0));
     }
 }

@@ -1,6 +1,7 @@
 //! Twilio's REST API: requests with credentials, what is asked again, and what its error codes mean to us.
 //! Never a resource of it: see `twilio_verify` and `twilio_messaging`.
 
+use crate::auth::carriers::Unsent;
 use crate::config::{self, Secret};
 use actors::clock::Clock;
 use actors::protocol::{Error, ErrorCode, Fault, Refusal};
@@ -52,22 +53,29 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether what was asked may have been done.
+    ///
+    /// It may where there was no answer; 504 is a gateway's that had none.
+    fn may_be_done(&self) -> bool {
+        match self {
+            Failure::Answered { status, .. } => *status == StatusCode::GATEWAY_TIMEOUT,
+            Failure::Unreached(_) => false,
+            Failure::Unknown(_) => true,
+        }
+    }
+
     /// Whether asking again may help, and cannot do twice what was asked once.
     ///
-    /// 60202 and 60203 stand until the verification is over: too many tries of it, too many codes sent.
-    /// Nothing was done where nobody was reached, and where the answer says so: 429, and 5xx but for 504. That one is a
-    /// gateway's that had no answer, like a time-out or a lost connection: the text may be on its way, and there is no key
-    /// by which Twilio would know the second request for the first. Whoever waits for a text may ask for another.
+    /// What may be done is not asked again: the text may be on its way, and there is no key by which Twilio would know the
+    /// second request for the first. Whoever waits for a text may ask for another. And 60202 and 60203 stand until the
+    /// verification is over: too many tries of it, too many codes sent.
     fn is_safe_to_repeat(&self) -> bool {
-        match self {
+        let passes = match self {
             Failure::Answered { code: 60202 | 60203, .. } => false,
-            Failure::Answered { status, .. } => {
-                *status == StatusCode::TOO_MANY_REQUESTS
-                    || (status.is_server_error() && *status != StatusCode::GATEWAY_TIMEOUT)
-            }
-            Failure::Unreached(_) => true,
-            Failure::Unknown(_) => false,
-        }
+            Failure::Answered { status, .. } => *status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error(),
+            Failure::Unreached(_) | Failure::Unknown(_) => true,
+        };
+        passes && !self.may_be_done()
     }
 
     fn retry_after(&self) -> Option<Duration> {
@@ -179,6 +187,13 @@ impl From<Failure> for Error {
         };
         tracing::warn!(%failure, "a code was refused by its carrier");
         refused
+    }
+}
+
+impl From<Failure> for Unsent {
+    fn from(failure: Failure) -> Unsent {
+        let unsent = if failure.may_be_done() { Unsent::Perhaps } else { Unsent::Surely };
+        unsent(failure.into())
     }
 }
 

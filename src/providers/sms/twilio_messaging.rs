@@ -1,8 +1,8 @@
 //! Twilio Programmable Messaging: texts that we write, with codes that we make.
 //! Never whether a text arrived: Twilio takes it, and that is all.
 
-use super::twilio::Twilio;
-use crate::auth::carriers::{Sms, SmsSender};
+use super::twilio::{Failure, Twilio};
+use crate::auth::carriers::{Sms, SmsSender, Unsent};
 use crate::config;
 use actors::protocol::Outcome;
 use actors::protocol::command::OtpChannel;
@@ -39,7 +39,7 @@ impl TwilioMessaging {
     }
 
     /// "Create a Message": <https://www.twilio.com/docs/messaging/api/message-resource#create-a-message-resource>.
-    async fn create(&self, to: &str, body: &str, good_for: Duration) -> Outcome<()> {
+    async fn create(&self, to: &str, body: &str, good_for: Duration) -> Result<(), Failure> {
         let (kind, sender) = &self.sender;
         let seconds = good_for.min(KEPT).as_secs().to_string();
         let form = [("To", to), (*kind, sender), ("Body", body), ("ValidityPeriod", &seconds)];
@@ -54,12 +54,12 @@ impl SmsSender for TwilioMessaging {
         &[OtpChannel::Sms]
     }
 
-    async fn send(&self, sms: Sms<'_>) -> Outcome<Option<String>> {
+    async fn send(&self, sms: Sms<'_>) -> Result<Option<String>, Unsent> {
         self.create(sms.to, sms.text, sms.ttl).await?;
         Ok(None)
     }
 
     async fn tell(&self, to: &str, text: &str) -> Outcome<()> {
-        self.create(to, text, KEPT).await
+        Ok(self.create(to, text, KEPT).await?)
     }
 }

@@ -6,7 +6,7 @@
 
 use super::twilio::{Failure, Twilio};
 use super::twilio_messaging::TwilioMessaging;
-use crate::auth::carriers::{CodeChecker, Sms, SmsSender};
+use crate::auth::carriers::{CodeChecker, Sms, SmsSender, Unsent};
 use crate::config;
 use actors::protocol::command::OtpChannel;
 use actors::protocol::{Error, ErrorCode, Fault, Outcome};
@@ -67,7 +67,7 @@ impl SmsSender for TwilioVerify {
     }
 
     /// "Start New Verification": <https://www.twilio.com/docs/verify/api/verification#start-new-verification>.
-    async fn send(&self, sms: Sms<'_>) -> Outcome<Option<String>> {
+    async fn send(&self, sms: Sms<'_>) -> Result<Option<String>, Unsent> {
         let channel = match sms.channel {
             OtpChannel::Call => "call",
             OtpChannel::Whatsapp => "whatsapp",

@@ -10,15 +10,16 @@ use actix_web::http::header::HeaderMap;
 use actix_web::http::{Method, StatusCode};
 use actors::clock::{Clock, SystemClock};
 use actors::protocol::command::OtpChannel;
-use actors::protocol::{ErrorCode, Outcome};
+use actors::protocol::{ErrorCode, Fault, Outcome};
 use parking_lot::Mutex;
-use quckchat::auth::carriers::{Carriers, Mail, Mailer, Sms, SmsSender};
+use quckchat::auth::carriers::{Carriers, Mail, Mailer, Sms, SmsSender, Unsent};
 use quckchat::config::Config;
 use quckchat::node::{self, Surroundings};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// A running node.
@@ -340,6 +341,8 @@ pub struct Letters {
     codes: Mutex<Vec<(String, String)>>,
     /// Without a code: to whom, and what.
     notices: Mutex<Vec<(String, String)>>,
+    /// Whether nobody takes them.
+    are_stuck: AtomicBool,
 }
 
 impl Letters {
@@ -351,6 +354,18 @@ impl Letters {
     pub fn code(&self, verification_id: &str) -> Option<String> {
         let sent = self.codes.lock();
         sent.iter().find(|(id, _)| id == verification_id).map(|(_, code)| code.clone())
+    }
+
+    /// From now on nobody takes them to where they go; or somebody does again.
+    pub fn are_stuck(&self, stuck: bool) {
+        self.are_stuck.store(stuck, Ordering::Relaxed);
+    }
+
+    fn leave(&self) -> Result<(), Unsent> {
+        match self.are_stuck.load(Ordering::Relaxed) {
+            true => Err(Unsent::Surely(Fault::new("nobody takes letters").into())),
+            false => Ok(()),
+        }
     }
 
     /// How many codes were sent.
@@ -371,7 +386,8 @@ impl SmsSender for Letters {
         &[OtpChannel::Sms]
     }
 
-    async fn send(&self, sms: Sms<'_>) -> Outcome<Option<String>> {
+    async fn send(&self, sms: Sms<'_>) -> Result<Option<String>, Unsent> {
+        self.leave()?;
         self.codes.lock().push((sms.verification_id.to_owned(), sms.code.to_owned()));
         Ok(None)
     }
@@ -384,7 +400,8 @@ impl SmsSender for Letters {
 
 #[async_trait::async_trait]
 impl Mailer for Letters {
-    async fn send(&self, mail: Mail<'_>) -> Outcome<()> {
+    async fn send(&self, mail: Mail<'_>) -> Result<(), Unsent> {
+        self.leave()?;
         match mail.code {
             Some((code, id)) => self.codes.lock().push((id.to_owned(), code.to_owned())),
             None => self.notices.lock().push((mail.to.to_owned(), mail.letter.subject.clone())),

@@ -1,8 +1,7 @@
 //! Who has a code, by which way, and who only seems to; and carriers that make the codes themselves.
 
 use super::*;
-use crate::auth::carriers::Sms;
-use crate::auth::carriers::{CodeChecker, SmsSender};
+use crate::auth::carriers::{CodeChecker, Sms, SmsSender};
 use actors::protocol::Fault;
 use entities::UserId;
 use parking_lot::Mutex;
@@ -164,9 +163,9 @@ impl SmsSender for Maker {
         Some(self)
     }
 
-    async fn send(&self, sms: Sms<'_>) -> Outcome<Option<String>> {
+    async fn send(&self, sms: Sms<'_>) -> Result<Option<String>, Unsent> {
         if self.away.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(Fault::new("away").into());
+            return Err(Unsent::Surely(Fault::new("away").into()));
         }
         let name = format!("VE {}", sms.verification_id);
         self.open.lock().push(name.clone());
