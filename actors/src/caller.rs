@@ -32,6 +32,9 @@ pub struct Caller {
     pub address: Option<IpAddr>,
     /// What calls, as its `User-Agent` says, cut to 200 bytes.
     pub user_agent: Option<Rc<str>>,
+    /// The languages that they would like to be written to in, the dearest first and with commas between; known only
+    /// where that matters.
+    pub languages: Option<Rc<str>>,
     /// Names the request in the log.
     pub request_id: Rc<str>,
     /// The socket, where the door is one.

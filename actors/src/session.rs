@@ -268,6 +268,7 @@ impl SessionActor {
             address: self.address,
             // Nobody signs in at a socket.
             user_agent: None,
+            languages: None,
             request_id,
             socket: Some(self.socket.clone()),
         }

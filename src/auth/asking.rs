@@ -10,7 +10,7 @@ use actors::protocol::command::{OtpChannel, OtpPurpose, SendOtp};
 use actors::protocol::{ErrorCode, Outcome, Refusal, view};
 use entities::{UserId, user};
 
-/// What a code is asked for: where to, for whom, and in which language if nobody said one.
+/// What a code is asked for: where to, for whom, and in which language, as its account says.
 struct Target {
     contact: Contact,
     recipient: Recipient,
@@ -26,6 +26,12 @@ pub fn asks_who(purpose: OtpPurpose) -> bool {
 /// The language that somebody has set; none if they never set anything.
 pub fn locale_of(account: &user::Model) -> Option<&str> {
     (account.settings_user_rev > 0).then_some(account.settings.locale.as_str())
+}
+
+/// The languages in which somebody is best written to, the dearest first and with commas between: what they say with
+/// what they ask for, what their account says, and what their client says.
+pub fn languages(said: Option<&str>, of_account: Option<&str>, caller: &Caller) -> String {
+    [said, of_account, caller.languages.as_deref()].into_iter().flatten().collect::<Vec<_>>().join(",")
 }
 
 impl Run for SendOtp {
@@ -54,6 +60,7 @@ impl Run for SendOtp {
 }
 
 async fn send(app: &App, caller: &Caller, target: &Target, command: &SendOtp) -> Outcome<view::OtpSent> {
+    let languages = languages(command.locale.as_deref(), target.locale.as_deref(), caller);
     let asking = Asking {
         contact: &target.contact,
         recipient: target.recipient,
@@ -61,7 +68,7 @@ async fn send(app: &App, caller: &Caller, target: &Target, command: &SendOtp) ->
         purpose: command.purpose,
         user: target.user,
         address: caller.address,
-        locale: command.locale.as_deref().or(target.locale.as_deref()),
+        locale: Some(&languages),
     };
     app.auth.otp.send(asking).await
 }

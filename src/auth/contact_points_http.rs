@@ -1,9 +1,10 @@
 //! Another e-mail address or phone number, by REST.
 //! Never a rule: a handler hands its command to the wrapper.
 
+use super::http::LANGUAGES;
 use crate::app::App;
 use crate::gateway::extract::{Body, Call, Reply, reply};
-use actix_web::web;
+use actix_web::{HttpRequest, web};
 use actors::protocol::command::{ChangeEmail, ChangePhone, VerifyEmail};
 use actors::protocol::{Command, view};
 use utoipa::OpenApi;
@@ -23,10 +24,16 @@ pub struct Paths;
 /// Asks for a code to an e-mail address that the caller wants to have on their account.
 #[utoipa::path(
     post, path = "/auth/change-email", operation_id = ChangeEmail::NAME, tag = "auth", request_body = ChangeEmail,
+    params(("Accept-Language" = Option<String>, Header, description = LANGUAGES)),
     responses((status = 200, description = "A code is on its way", body = view::OtpSent)),
 )]
-async fn change_email(app: web::Data<App>, call: Call<ChangeEmail>, body: Body<ChangeEmail>) -> Reply<view::OtpSent> {
-    reply(app.dispatch(&call, body.0).await)
+async fn change_email(
+    req: HttpRequest,
+    app: web::Data<App>,
+    call: Call<ChangeEmail>,
+    body: Body<ChangeEmail>,
+) -> Reply<view::OtpSent> {
+    reply(app.dispatch(&call.in_their_language(&req), body.0).await)
 }
 
 /// Gives the caller's account the e-mail address to which a code was sent.

@@ -27,6 +27,10 @@ const COOKIE_PATH: &str = "/api/v1/auth";
 /// How long others may keep our keys: not as long as it takes until a new one signs.
 const JWKS_CACHE: &str = "public, max-age=60";
 
+/// What `Accept-Language` is for, where codes are asked for.
+pub(super) const LANGUAGES: &str = "The languages of the text, if neither `locale` nor the account's settings name one \
+     that there is (RFC 9110, 12.5.4)";
+
 /// What this slice serves under `/api/v1`.
 pub fn routes(cfg: &mut web::ServiceConfig) {
     cfg.service(web::resource("/auth/send-otp").post(send_otp))
@@ -54,6 +58,7 @@ pub struct Paths;
 /// show again who one is, and for another number or address, need a token.
 #[utoipa::path(
     post, path = "/auth/send-otp", operation_id = SendOtp::NAME, tag = "auth", request_body = SendOtp,
+    params(("Accept-Language" = Option<String>, Header, description = LANGUAGES)),
     responses((status = 200, description = "A code is on its way", body = view::OtpSent)),
 )]
 async fn send_otp(
@@ -62,6 +67,7 @@ async fn send_otp(
     call: Call<SendOtp>,
     body: Body<SendOtp>,
 ) -> Reply<view::OtpSent> {
+    let call = call.in_their_language(&req);
     let call = match asks_who(body.0.purpose) {
         true => call.signed_in(&req),
         false => Ok(call),

@@ -1,7 +1,7 @@
 //! Passwords by REST.
 //! Never a rule: a handler hands its command to the wrapper.
 
-use super::http::signed_in;
+use super::http::{LANGUAGES, signed_in};
 use crate::app::App;
 use crate::gateway::extract::{Body, Call, Reply, reply};
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -59,14 +59,16 @@ async fn change_password(app: web::Data<App>, call: Call<ChangePassword>, body: 
 #[utoipa::path(
     post, path = "/auth/forgot-password", operation_id = ForgotPassword::NAME, tag = "auth",
     request_body = ForgotPassword,
+    params(("Accept-Language" = Option<String>, Header, description = LANGUAGES)),
     responses((status = 200, description = "A code is on its way, if there is such an account", body = view::OtpSent)),
 )]
 async fn forgot_password(
+    req: HttpRequest,
     app: web::Data<App>,
     call: Call<ForgotPassword>,
     body: Body<ForgotPassword>,
 ) -> Reply<view::OtpSent> {
-    reply(app.dispatch(&call, body.0).await)
+    reply(app.dispatch(&call.in_their_language(&req), body.0).await)
 }
 
 /// Sets a new password with a code. Every session ends.

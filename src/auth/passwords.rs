@@ -1,7 +1,7 @@
 //! Setting a password: another one, a first one, or a new one for who has forgotten theirs.
 //! Never a sign-in: whoever has set a new one by a code signs in with it next.
 
-use super::asking::locale_of;
+use super::asking::{languages, locale_of};
 use super::delays::Key;
 use super::login::{Identifier, owner};
 use super::otp::{Asking, Passed, Recipient};
@@ -184,6 +184,7 @@ impl Run for ForgotPassword {
             return Err(Refusal::invalid("identifier", message).into());
         };
         let known = owner(&contact).one(app.db.read()).await?;
+        let languages = languages(self.locale.as_deref(), known.as_ref().and_then(locale_of), caller);
         let asking = Asking {
             contact: &contact,
             recipient: Recipient::owner(known.is_some()),
@@ -191,7 +192,7 @@ impl Run for ForgotPassword {
             purpose: OtpPurpose::ResetPassword,
             user: None,
             address: caller.address,
-            locale: self.locale.as_deref().or(known.as_ref().and_then(locale_of)),
+            locale: Some(&languages),
         };
         app.auth.otp.send(asking).await
     }

@@ -118,8 +118,8 @@ impl Texts {
         Ok(Texts { languages: languages.collect::<Result<_, _>>()?, default, ending })
     }
 
-    /// The language in which somebody is written to who asked for these: a tag of BCP 47, or several as in HTTP's
-    /// `Accept-Language`.
+    /// The language in which somebody is written to who asked for these: a tag of BCP 47, or several, the dearest first
+    /// and with commas between.
     pub fn locale(&self, asked: Option<&str>) -> &str {
         self.language(asked.unwrap_or_default()).name
     }
@@ -269,7 +269,7 @@ mod tests {
             ("ES-419", "es"),
             ("en-GB", "en"),
             ("nl", "de"),
-            ("nl, fr;q=0.8, en;q=0.5", "fr"),
+            ("nl,fr,en", "fr"),
             ("", "de"),
             ("no language", "de"),
             ("\0", "de"),

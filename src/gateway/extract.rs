@@ -2,6 +2,7 @@
 //! Never enforces access by itself: it reads what the command declares.
 
 use super::error::Failure;
+use super::languages::languages;
 use crate::app::App;
 use actix_web::body::BoxBody;
 use actix_web::dev::Payload;
@@ -150,6 +151,13 @@ impl<C> Call<C> {
     }
 }
 
+impl<C> Call<C> {
+    /// The same caller, whose `Accept-Language` is looked at: what they ask for is written to somebody.
+    pub fn in_their_language(self, req: &HttpRequest) -> Call<C> {
+        Call { caller: Caller { languages: languages(req), ..self.caller }, command: PhantomData }
+    }
+}
+
 impl<C> Deref for Call<C> {
     type Target = Caller;
 
@@ -180,6 +188,7 @@ fn call<C: Command>(req: &HttpRequest) -> Outcome<Call<C>> {
         door: Door::Rest,
         address: address(req, app),
         user_agent: user_agent(req.headers()),
+        languages: None,
         request_id: RequestId::of(req, app),
         socket: None,
     };

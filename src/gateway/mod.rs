@@ -6,6 +6,7 @@ pub mod dispatch;
 pub mod doors;
 pub mod error;
 pub mod extract;
+mod languages;
 pub mod limits;
 pub mod openapi;
 pub mod query;

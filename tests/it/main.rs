@@ -19,6 +19,7 @@ mod everything;
 mod fleet;
 mod guessing;
 mod identities;
+mod languages;
 mod leases;
 mod leaving;
 mod links;

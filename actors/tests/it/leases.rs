@@ -67,6 +67,7 @@ impl Town {
             door: Door::Socket,
             address: None,
             user_agent: None,
+            languages: None,
             request_id: Rc::from("test"),
             socket,
         }

@@ -29,6 +29,7 @@ fn caller(ear: &Ear) -> Caller {
         door: Door::Socket,
         address: None,
         user_agent: None,
+        languages: None,
         request_id: Rc::from("test"),
         socket: Some(ear.socket.clone()),
     }

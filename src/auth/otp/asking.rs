@@ -21,7 +21,8 @@ pub struct Asking<'a> {
     pub user: Option<UserId>,
     /// From where it is asked for.
     pub address: Option<IpAddr>,
-    /// The language of its text, BCP 47; what the configuration names if none.
+    /// The language of its text, BCP 47, or several, the dearest first and with commas between; what the configuration
+    /// names if there is none of them.
     pub locale: Option<&'a str>,
 }
 

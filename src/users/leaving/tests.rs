@@ -89,7 +89,15 @@ impl Bench {
         begin(self.db.write(), Beginning { session, user, origin, at }).await.unwrap();
         let identity = Some(Identity { user, session, expires_at: at.plus(DAY) });
         let address = Some([192, 0, 2, 1].into());
-        Caller { identity, door: Door::Rest, address, user_agent: None, request_id: "test".into(), socket: None }
+        Caller {
+            identity,
+            door: Door::Rest,
+            address,
+            user_agent: None,
+            languages: None,
+            request_id: "test".into(),
+            socket: None,
+        }
     }
 
     async fn row(&self, user: UserId) -> user::Model {

@@ -343,6 +343,8 @@ pub struct Letters {
     notices: Mutex<Vec<(String, String)>>,
     /// Whether nobody takes them.
     are_stuck: AtomicBool,
+    /// What the last one with a code said.
+    words: Mutex<String>,
 }
 
 impl Letters {
@@ -368,6 +370,11 @@ impl Letters {
         }
     }
 
+    /// The words of the last letter or text with a code.
+    pub fn last_words(&self) -> String {
+        self.words.lock().clone()
+    }
+
     /// How many codes were sent.
     pub fn count(&self) -> usize {
         self.codes.lock().len()
@@ -388,6 +395,7 @@ impl SmsSender for Letters {
 
     async fn send(&self, sms: Sms<'_>) -> Result<Option<String>, Unsent> {
         self.leave()?;
+        *self.words.lock() = sms.text.to_owned();
         self.codes.lock().push((sms.verification_id.to_owned(), sms.code.to_owned()));
         Ok(None)
     }
@@ -403,7 +411,10 @@ impl Mailer for Letters {
     async fn send(&self, mail: Mail<'_>) -> Result<(), Unsent> {
         self.leave()?;
         match mail.code {
-            Some((code, id)) => self.codes.lock().push((id.to_owned(), code.to_owned())),
+            Some((code, id)) => {
+                *self.words.lock() = mail.letter.text.clone();
+                self.codes.lock().push((id.to_owned(), code.to_owned()));
+            }
             None => self.notices.lock().push((mail.to.to_owned(), mail.letter.subject.clone())),
         }
         Ok(())

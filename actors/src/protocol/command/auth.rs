@@ -21,7 +21,8 @@ pub struct SendOtp {
     /// What the code is for; to sign in unless said.
     #[serde(default)]
     pub purpose: OtpPurpose,
-    /// The language of the text, BCP 47, such as `de` or `pt-BR`; English unless said.
+    /// The language of the text, BCP 47, such as `de` or `pt-BR`. Unless it is said and there is such a text: that of the
+    /// account's settings, else what the header `Accept-Language` asks for, else the node's.
     pub locale: Option<String>,
 }
 command!(SendOtp = "auth.sendOtp" -> view::OtpSent, ACCESS: Access::Public, DOORS: Doors::Rest; |c| {

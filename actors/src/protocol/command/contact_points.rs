@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 pub struct ChangeEmail {
     /// The new address.
     pub email: String,
-    /// The language of the letter, BCP 47; that of the caller's settings unless said.
+    /// The language of the letter, BCP 47; as in `auth.sendOtp`.
     pub locale: Option<String>,
 }
 command!(ChangeEmail = "auth.changeEmail" -> view::OtpSent, ACCESS: Access::Fresh; |c| {

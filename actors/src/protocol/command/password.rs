@@ -133,7 +133,7 @@ pub struct ForgotPassword {
     pub identifier: String,
     /// How the code travels; by SMS to a number and by e-mail to an address unless said.
     pub channel: Option<OtpChannel>,
-    /// The language of the text, BCP 47; English unless said.
+    /// The language of the text, BCP 47; as in `auth.sendOtp`.
     pub locale: Option<String>,
 }
 command!(ForgotPassword = "auth.forgotPassword" -> view::OtpSent, ACCESS: Access::Public, DOORS: Doors::Rest; |c| {
