@@ -1,12 +1,16 @@
-//! Anything at all in place of a token: it is refused, and nothing more happens.
+//! Anything at all in place of a token or a code: it is refused, and nothing more happens.
 //! Never part of the node.
 
+use super::contact::Contact;
 use super::keys::{Key, Keys};
-use super::testing::{FakeClock, Scratch};
-use super::{Refresh, Secrets, Tokens, sessions};
-use crate::config::Config;
+use super::otp::Asking;
+use super::testing::{FakeClock, Pocket, Scratch};
+use super::texts::Texts;
+use super::{Otp, Refresh, Secrets, Tokens, sessions};
+use crate::config::{self, Config};
 use actors::clock::Clock;
-use actors::protocol::{ErrorCode, Outcome};
+use actors::protocol::command::{OtpPurpose, VerifyOtp};
+use actors::protocol::{Command, Error, ErrorCode, Outcome};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entities::session;
@@ -14,8 +18,9 @@ use jsonwebtoken::Algorithm;
 use proptest::prelude::{Just, ProptestConfig, Strategy, any};
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use proptest::{prop_assert_eq, prop_assume, prop_oneof, proptest};
+use proptest::{prop_assert, prop_assert_eq, prop_assume, prop_oneof, proptest};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 fn code<T>(outcome: Outcome<T>) -> Option<ErrorCode> {
     outcome.err().map(|error| error.code())
@@ -100,6 +105,67 @@ async fn whatever_is_no_refresh_token_of_ours_is_refused_and_ends_nothing() {
         let row = session::by_id(session).one(scratch.db.read()).await.unwrap().unwrap();
         assert_eq!(row.revoked_at, None);
         assert!(refresh.spend(&good, None).await.is_ok());
+        scratch.drop().await;
+    }
+}
+
+/// Codes, nearly codes, and anything else that may stand in place of one.
+fn like_a_code() -> impl Strategy<Value = String> {
+    prop_oneof!["[0-9]{6}", "[0-9]{0,12}", ".*", "\\PC{0,8}", "[ +-]?[0-9]{5,6}[ \n]?", "[0-9０-９٠-٩]{6}"]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn a_code_is_six_digits_and_whatever_else_is_refused_by_its_field((id, code) in (".*", like_a_code())) {
+        let check = |verification_id: &str, code: &str| {
+            let command = VerifyOtp { verification_id: verification_id.to_owned(), code: code.to_owned(), device: None };
+            match command.check() {
+                Err(Error::Refused(refusal)) => Some((refusal.code, refusal.field.map(String::from))),
+                outcome => outcome.err().map(|error| (error.code(), None)),
+            }
+        };
+        let refused = |field: &str| Some((ErrorCode::RequestInvalid, Some(field.to_owned())));
+        let is_code = code.len() == 6 && code.bytes().all(|byte| byte.is_ascii_digit());
+        prop_assert_eq!(check("AAAAAAAAAAAAAAAAAAAAAA", &code), if is_code { None } else { refused("code") });
+        let tried = check(&id, "123456");
+        prop_assert!(tried.is_none() || tried == refused("verificationId"), "{:?}", tried);
+    }
+}
+
+#[actix_web::test]
+async fn no_code_with_another_digit_and_no_other_verification_is_taken() {
+    for scratch in Scratch::each().await {
+        let (clock, pocket) = (FakeClock::new(), Arc::new(Pocket::default()));
+        let config = config::Auth { otp_tries: i32::MAX, ..Config::shipped().unwrap().auth };
+        let texts = Arc::new(Texts::new(&config).unwrap());
+        let otp = Otp::new(scratch.db.clone(), clock.clone(), [7; 32], pocket.carriers(), texts, &config);
+        let contact = Contact::phone("+4915112345678").unwrap();
+        let id = otp.send(Asking::to_sign_in(&contact)).await.unwrap().verification_id;
+        let right = pocket.code(&id);
+        let attempt = async |id: &str, typed: &str| code(otp.attempt(id, typed, OtpPurpose::SignIn).await);
+        // Each digit by each other one.
+        for (at, digit) in right.bytes().enumerate() {
+            for other in (b'0'..=b'9').filter(|other| *other != digit) {
+                let mut wrong = right.clone().into_bytes();
+                wrong[at] = other;
+                let wrong = String::from_utf8(wrong).unwrap();
+                assert_eq!(attempt(&id, &wrong).await, Some(ErrorCode::AuthOtpInvalid), "{wrong}");
+            }
+        }
+        let (ids, codes, mut runner) = (like(&id), like_a_code(), TestRunner::default());
+        for _ in 0..200 {
+            let other = ids.new_tree(&mut runner).unwrap().current();
+            if other != id {
+                assert_eq!(attempt(&other, &right).await, Some(ErrorCode::AuthOtpExpired), "{other:?}");
+            }
+            let typed = codes.new_tree(&mut runner).unwrap().current();
+            if typed != right {
+                assert_eq!(attempt(&id, &typed).await, Some(ErrorCode::AuthOtpInvalid), "{typed:?}");
+            }
+        }
+        assert_eq!(attempt(&id, &right).await, None);
         scratch.drop().await;
     }
 }

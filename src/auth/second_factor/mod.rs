@@ -6,6 +6,8 @@
 //! it was for, by a conditional update: of two who bring the same code at once, on whichever nodes, one is let in.
 
 mod backup;
+#[cfg(test)]
+mod fuzz;
 pub mod http;
 mod serve;
 mod totp;
