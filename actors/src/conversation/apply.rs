@@ -261,24 +261,30 @@ impl Work {
 
     fn update(&mut self, item: &Item, rights: Rights, name: Option<&str>, description: Option<&str>) -> Verdict<Done> {
         rights.check(Act::Update)?;
-        let rev = {
-            let head = head(&mut self.heads, item.conversation)?;
-            let new_name = name.map_or_else(|| head.name.clone(), |name| Some(name.to_owned()));
-            let new_description = description
-                .map_or_else(|| head.description.clone(), |text| (!text.is_empty()).then(|| text.to_owned()));
-            if new_name == head.name && new_description == head.description {
-                return Ok(Done::Changed);
-            }
-            head.name = new_name;
-            head.description = new_description;
-            head.last_rev += 1;
-            head.rev = head.last_rev;
-            head.resettled = true;
-            head.rev
-        };
         let head = head(&mut self.heads, item.conversation)?;
-        let settings = Settings { rev, name: head.name.clone(), description: head.description.clone() };
-        self.told(item.conversation, "conversation.updated", view::Item::Conversation(settings), None);
+        let new_name = name.map_or_else(|| head.name.clone(), |name| Some(name.to_owned()));
+        let new_description =
+            description.map_or_else(|| head.description.clone(), |text| (!text.is_empty()).then(|| text.to_owned()));
+        self.settle(item.conversation, new_name, new_description)
+    }
+
+    /// From now on the conversation is called and described so.
+    fn settle(
+        &mut self,
+        conversation: ConversationId,
+        name: Option<String>,
+        description: Option<String>,
+    ) -> Verdict<Done> {
+        let head = head(&mut self.heads, conversation)?;
+        if name == head.name && description == head.description {
+            return Ok(Done::Changed);
+        }
+        (head.name, head.description) = (name, description);
+        head.last_rev += 1;
+        head.rev = head.last_rev;
+        head.resettled = true;
+        let settings = Settings { rev: head.rev, name: head.name.clone(), description: head.description.clone() };
+        self.told(conversation, "conversation.updated", view::Item::Conversation(settings), None);
         Ok(Done::Changed)
     }
 

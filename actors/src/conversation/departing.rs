@@ -4,6 +4,10 @@
 //! # Why every piece may be done again
 //! Whoever does this may die between any two pieces, and another begins anew. So going is no change for who has gone,
 //! taking back none for what is not there; and who has gone says nothing more, so what was looked through stays so.
+//!
+//! # What becomes of a conversation that nobody is in
+//! Nobody can come in again, so nobody reads there any more: whatever was said in it goes, whoever said it, and what it
+//! was called.
 
 use super::Conversations;
 use super::change::Change;
@@ -26,7 +30,7 @@ impl Conversations {
     }
 
     /// Takes back the reactions that somebody gave to the next messages above `after_seq`, and what they said among
-    /// them if `said`; gives where to go on, or none at the end.
+    /// them if `said`; where nobody is a member any more, what anybody said. Gives where to go on, or none at the end.
     ///
     /// # Errors
     /// Those of `depart`.
@@ -38,12 +42,13 @@ impl Conversations {
         said: bool,
     ) -> Outcome<Option<i64>> {
         let counters = read::counters(self.db.read(), &[conversation]).await?;
-        let last_seq = counters.get(&conversation).ok_or(ErrorCode::ConversationNotFound)?.last_seq;
+        let counters = counters.get(&conversation).ok_or(ErrorCode::ConversationNotFound)?;
+        let (last_seq, is_deserted) = (counters.last_seq, counters.participant_count == 0);
         let upto = after_seq.saturating_add(SPAN);
         let within = (conversation, after_seq, upto);
-        let said = if said { said_within(&self.db, user, within).await? } else { Vec::new() };
+        let said = if said || is_deserted { said_within(&self.db, user, within).await? } else { Vec::new() };
         let reacted = reacted_within(&self.db, user, within).await?;
-        if !said.is_empty() || !reacted.is_empty() {
+        if !said.is_empty() || !reacted.is_empty() || (is_deserted && after_seq == 0) {
             self.change(conversation, user, Change::Withdraw { said, reacted }).await?;
         }
         Ok((upto < last_seq).then_some(upto))
@@ -54,7 +59,9 @@ impl Conversations {
 type Within = (ConversationId, i64, i64);
 
 async fn said_within(db: &Db, user: UserId, within: Within) -> Result<Vec<MessageId>, DbErr> {
-    let sql = "SELECT m.id FROM messages AS m WHERE {within} AND m.sender_id = {user} AND m.deleted_at IS NULL";
+    // Of a conversation that nobody is in, whatever was said.
+    let sql = "SELECT m.id FROM messages AS m JOIN conversations AS c ON c.id = m.conversation_id \
+               WHERE {within} AND (m.sender_id = {user} OR c.participant_count = 0) AND m.deleted_at IS NULL";
     found(db, sql, user, within).await
 }
 

@@ -140,6 +140,25 @@ on_both! {
         assert_eq!(code(node.one(tea, ann, add(&[bob])).await), ErrorCode::UserNotFound);
     }
 
+    async fn what_nobody_is_in_any_more_is_emptied(stage: &Stage) {
+        let node = Node::alone(stage).await;
+        let [ann, bob] = node.users(["ann", "bob"]).await;
+        let tea = node.group(ann, &[bob]).await;
+        node.says(tea, bob, "bob's words").await;
+        node.says(tea, ann, "ann's words").await;
+        node.conversations.depart(bob, tea).await.unwrap();
+        node.conversations.withdraw(bob, tea, 0, false).await.unwrap();
+        assert!(node.messages(tea).await.iter().all(|row| row.text.is_some()), "ann may still read it");
+        node.conversations.depart(ann, tea).await.unwrap();
+        for _ in 0..2 {
+            assert_eq!(node.conversations.withdraw(ann, tea, 0, false).await.unwrap(), None);
+            assert!(node.messages(tea).await.iter().all(|row| row.text.is_none()));
+            let head = node.head(tea).await;
+            assert_eq!((head.name, head.description), (None, None));
+            node.are_sound(tea).await;
+        }
+    }
+
     async fn a_long_conversation_is_looked_through_in_pieces(stage: &Stage) {
         let node = Node::alone(stage).await;
         let [ann, bob] = node.users(["ann", "bob"]).await;

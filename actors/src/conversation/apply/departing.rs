@@ -1,10 +1,9 @@
 //! What becomes of a conversation when a member's account ends: they go, an owner is found, what they said is taken back.
 //! Never whether it ends: nobody asks for this but the node itself, when it does.
 
-use super::{Verdict, Work, current, head, refuse};
+use super::{Verdict, Work, current, head};
 use crate::conversation::change::{Done, Place};
 use crate::journal::Item;
-use crate::protocol::ErrorCode;
 use entities::{ConversationId, ConversationKind, MessageId, Role, UserId};
 
 impl Work {
@@ -35,15 +34,18 @@ impl Work {
     }
 
     /// Leaves tombstones instead of messages of the actor's, and takes their reactions from others. They need not be a
-    /// member any more; what is not theirs, or gone already, stays as it is.
+    /// member any more; what is not theirs, or gone already, stays as it is. Where nobody is a member any more, it may be
+    /// anybody's, and the conversation loses its name and description.
     pub(super) fn withdraw(&mut self, item: &Item, said: &[MessageId], reacted: &[MessageId]) -> Verdict<Done> {
         let (conversation, actor) = (item.conversation, item.actor);
-        if !self.heads.contains_key(&conversation) {
-            return Err(refuse(ErrorCode::ConversationNotFound));
+        let is_deserted = head(&mut self.heads, conversation)?.participants == 0;
+        if is_deserted {
+            self.settle(conversation, None, None)?;
         }
         for message in said {
             let stored = self.messages.get(message).map(|stored| &stored.row);
-            let own = stored.filter(|row| row.conversation_id == conversation && row.sender_id == actor);
+            let own =
+                stored.filter(|row| row.conversation_id == conversation && (row.sender_id == actor || is_deserted));
             if let Some(seq) = own.filter(|row| row.deleted_at.is_none()).map(|row| row.seq) {
                 self.bury(Place { conversation, seq }, *message)?;
             }
