@@ -99,7 +99,7 @@ async fn find(db: &Db, text: &str) -> Result<UserId, AdminError> {
         (_, Some(phone)) => user::by_phone(&phone),
         _ => user::by_username_key(&text.to_lowercase()),
     };
-    let row = query.one(db.read()).await?;
+    let row = query.filter(user::COLUMN.left_at.is_null()).one(db.read()).await?;
     row.map(|row| row.id).ok_or_else(|| AdminError::NoSuchUser(text.to_owned()))
 }
 
@@ -278,6 +278,10 @@ mod tests {
             assert!(matches!(nobody, Err(AdminError::NoSuchUser(_))));
             let king = grant(&scratch.db, dyn_clock, "ann", "king").await;
             assert!(matches!(king, Err(AdminError::NoSuchRole(_))));
+            let ended = user::ActiveModel { left_at: sea_orm::Set(Some(clock.now())), ..Default::default() };
+            user::Entity::update_many().set(ended).exec(scratch.db.write()).await.unwrap();
+            let gone = grant(&scratch.db, dyn_clock, &id.to_string(), OPERATOR).await;
+            assert!(matches!(gone, Err(AdminError::NoSuchUser(_))));
             scratch.drop().await;
         }
     }

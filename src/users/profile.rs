@@ -93,7 +93,8 @@ fn fields(command: &UpdateProfile) -> Vec<&'static str> {
     given.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect()
 }
 
-/// One statement changes the profile, raises the counter and stamps it: on the right of an UPDATE stands what was.
+/// One statement changes the profile of an account that has not ended, raises the counter and stamps it: on the right of
+/// an UPDATE stands what was.
 pub(super) async fn write(
     transaction: &DatabaseTransaction,
     clock: &dyn Clock,
@@ -106,6 +107,7 @@ pub(super) async fn write(
         .col_expr(user::Column::UserRev, user::COLUMN.user_rev.add(1))
         .col_expr(user::Column::ProfileUserRev, user::COLUMN.user_rev.add(1))
         .filter(user::COLUMN.id.eq(user))
+        .filter(user::COLUMN.left_at.is_null())
         .exec_with_returning(transaction)
         .await
         .map_err(taken)?;
@@ -214,6 +216,12 @@ mod tests {
             assert_eq!(audited.len(), 1);
             assert!(audited[0].detail.contains(&ann.to_string()) && audited[0].detail.contains("bio"));
             assert!(!audited[0].detail.contains("changed"));
+            // Of whom only an id is left there is nothing to be changed.
+            let ended = user::ActiveModel { left_at: Set(Some(clock.now())), ..Default::default() };
+            let theirs = user::Entity::update_many().set(ended).filter(user::COLUMN.id.eq(bob));
+            theirs.exec(scratch.db.write()).await.unwrap();
+            let refused = update(&scratch.db, &*clock, editor(ann), bobs()).await;
+            assert_eq!(code(refused), Some(ErrorCode::UserNotFound));
             scratch.drop().await;
         }
     }

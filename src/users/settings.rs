@@ -74,6 +74,7 @@ pub(super) async fn write(
         .col_expr(user::Column::UserRev, user::COLUMN.user_rev.add(1))
         .col_expr(user::Column::SettingsUserRev, user::COLUMN.user_rev.add(1))
         .filter(user::COLUMN.id.eq(user))
+        .filter(user::COLUMN.left_at.is_null())
         .exec_with_returning(transaction)
         .await?;
     Ok(updated.into_iter().next())

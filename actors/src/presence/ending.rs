@@ -88,7 +88,7 @@ impl Presences {
     }
 }
 
-/// Writes when these users, in the order of their ids, were seen last; who was seen later was.
+/// Writes when these users, in the order of their ids, were seen last; who was seen later was, and who has left is not.
 pub(super) async fn seen(db: &Db, clock: &dyn Clock, users: &[UserId], at: Timestamp) -> Outcome<()> {
     const CASTS: [&str; 2] = ["uuid", "bigint"];
     if users.is_empty() {
@@ -97,7 +97,7 @@ pub(super) async fn seen(db: &Db, clock: &dyn Clock, users: &[UserId], at: Times
     let update = |values: &str| {
         format!(
             "UPDATE users SET last_seen_at = v.column2 FROM (VALUES {values}) AS v \
-             WHERE users.id = v.column1 AND (users.last_seen_at IS NULL OR users.last_seen_at < v.column2)"
+             WHERE users.id = v.column1 AND users.left_at IS NULL AND (users.last_seen_at IS NULL OR users.last_seen_at < v.column2)"
         )
     };
     transact(db, clock, async |transaction| {
