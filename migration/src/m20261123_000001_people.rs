@@ -18,10 +18,12 @@ impl MigrationTrait for Migration {
 }
 
 const DEFINITIONS: &[&str] = &[
+    // Before the first change of a table, whose lock nobody reads past until all is done.
+    "CREATE INDEX IF NOT EXISTS sessions_device ON sessions (user_id, device_id)",
     // --- accounts
     "ALTER TABLE users ADD COLUMN email TEXT",
     "ALTER TABLE users ADD COLUMN email_key TEXT",
-    "CREATE UNIQUE INDEX IF NOT EXISTS users_email_key ON users (email_key)",
+    "CREATE UNIQUE INDEX IF NOT EXISTS users_email_key ON users (email_key) WHERE email_key IS NOT NULL",
     "ALTER TABLE users ADD COLUMN avatar_id {id}",
     "ALTER TABLE users ADD COLUMN status_text TEXT",
     "ALTER TABLE users ADD COLUMN status_emoji TEXT",
@@ -38,7 +40,6 @@ const DEFINITIONS: &[&str] = &[
     "ALTER TABLE sessions ADD COLUMN authenticated_at BIGINT",
     "ALTER TABLE sessions ADD COLUMN network TEXT",
     "CREATE INDEX IF NOT EXISTS sessions_network ON sessions (user_id, network)",
-    "CREATE INDEX IF NOT EXISTS sessions_device ON sessions (user_id, device_id)",
     // --- ways to sign in
     "CREATE TABLE passwords (
         user_id {id} NOT NULL PRIMARY KEY,
@@ -102,6 +103,7 @@ const DEFINITIONS: &[&str] = &[
     "ALTER TABLE otp_verifications ADD COLUMN spelt TEXT",
     "CREATE INDEX IF NOT EXISTS otp_verifications_address ON otp_verifications (address, created_at)",
     "CREATE INDEX IF NOT EXISTS otp_verifications_created_at ON otp_verifications (created_at)",
+    "CREATE INDEX IF NOT EXISTS otp_verifications_user_id ON otp_verifications (user_id) WHERE user_id IS NOT NULL",
     "CREATE TABLE otp_counts (
         scope TEXT NOT NULL,
         day BIGINT NOT NULL,
