@@ -12,7 +12,7 @@ pub use rotation::{Rotation, Tidied};
 use super::seal::Seal;
 use super::secrets::Secrets;
 use actors::clock::Clock;
-use actors::protocol::{Fault, Outcome};
+use actors::protocol::{Error, Fault, Outcome};
 use actors::retry::transact;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -126,6 +126,22 @@ impl Ring {
         let newest = keys.first().ok_or_else(|| Fault::new("there is no key to seal with"))?;
         let sealed = newest.key.seal(context.to_string().as_bytes(), plain, &*self.clock)?;
         Ok([newest.name.as_bytes(), &sealed].concat())
+    }
+
+    /// A text that was sealed for this context; none if it does not open any more.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn unseal_text(&self, context: &Context<'_>, sealed: &[u8]) -> Outcome<Option<String>> {
+        match self.unseal(context, sealed).await {
+            Ok(text) => Ok(String::from_utf8(text).ok()),
+            // What does not open any more is no reason to stop; a database that is away is one.
+            Err(Error::Fault(fault)) => match fault.database() {
+                Ok(error) => Err(error.into()),
+                Err(_) => Ok(None),
+            },
+            Err(refused) => Err(refused),
+        }
     }
 
     /// Opens what was sealed for this context. A key that this node does not know yet is looked for in the rows.

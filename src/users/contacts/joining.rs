@@ -12,7 +12,7 @@ use super::{Contacts, counters, save, sync};
 use actors::clock::Clock;
 use actors::entry::Entries;
 use actors::privacy::{Relation, Subject, allows, audience_changed};
-use actors::protocol::{Error, Outcome};
+use actors::protocol::Outcome;
 use actors::retry::transact;
 use entities::{UserId, arrival, block, contact, contact_number, user};
 use sea_orm::sea_query::{LockType, OnConflict};
@@ -178,15 +178,8 @@ impl Contacts {
     /// What a lister calls whoever has the number.
     async fn name(&self, lister: &Lister) -> Outcome<Option<String>> {
         let Some(sealed) = &lister.sealed_name else { return Ok(None) };
-        match self.auth.ring.unseal(&sync::place(lister.id), sealed).await {
-            Ok(name) => Ok(String::from_utf8(name).ok()),
-            // A name that does not open any more is no reason to tell nobody; a database that is away is one.
-            Err(Error::Fault(fault)) => match fault.database() {
-                Ok(error) => Err(error.into()),
-                Err(_) => Ok(None),
-            },
-            Err(refused) => Err(refused),
-        }
+        // A name that does not open any more is no reason to tell nobody.
+        self.auth.ring.unseal_text(&sync::place(lister.id), sealed).await
     }
 }
 
