@@ -274,7 +274,8 @@ async fn until(mut so: impl FnMut() -> bool) {
     }
 }
 
-/// The thread of what goes on beside the requests.
+/// The thread of what goes on beside the requests, and one for work that nobody waits for: while that makes somebody's
+/// copy of everything, messages are committed on the other.
 ///
 /// # Why it ends in two steps
 /// A thread that stops drops what it was at after its runtime is gone, and a connection of the database that is dropped
@@ -282,12 +283,13 @@ async fn until(mut so: impl FnMut() -> bool) {
 /// connections are closed.
 struct Beside {
     thread: Arbiter,
+    patient: Arbiter,
     ended: CancellationToken,
 }
 
 impl Beside {
     fn start() -> Beside {
-        Beside { thread: Arbiter::new(), ended: CancellationToken::new() }
+        Beside { thread: Arbiter::new(), patient: Arbiter::new(), ended: CancellationToken::new() }
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -299,8 +301,20 @@ impl Beside {
 
     /// The same for a task that is made on the thread, and never leaves it.
     fn spawn_there<F: Future<Output = ()> + 'static>(&self, task: impl FnOnce() -> F + Send + 'static) {
-        let ended = self.ended.clone();
-        self.thread.spawn_fn(move || {
+        Beside::spawn_on(&self.thread, self.ended.clone(), task);
+    }
+
+    /// The same on the thread for what nobody waits for.
+    fn spawn_patient<F: Future<Output = ()> + 'static>(&self, task: impl FnOnce() -> F + Send + 'static) {
+        Beside::spawn_on(&self.patient, self.ended.clone(), task);
+    }
+
+    fn spawn_on<F: Future<Output = ()> + 'static>(
+        thread: &Arbiter,
+        ended: CancellationToken,
+        task: impl FnOnce() -> F + Send + 'static,
+    ) {
+        thread.spawn_fn(move || {
             actix_web::rt::spawn(async move {
                 let _ = ended.run_until_cancelled_owned(task()).await;
             });
@@ -313,6 +327,7 @@ impl Beside {
 
     fn stop(&self) {
         self.thread.stop();
+        self.patient.stop();
     }
 }
 
@@ -392,5 +407,5 @@ fn keep_up(app: &App, limits: &Arc<actors::limits::Limits>, beside: &Beside, req
     beside.spawn_there(move || async move { contacts.welcome(&entries).await });
     beside.spawn(keep_watch(app.db.clone(), app.clock.clone()));
     let leaving = app.leaving.clone();
-    beside.spawn_there(move || Box::pin(async move { leaving.keep().await }));
+    beside.spawn_patient(move || Box::pin(async move { leaving.keep().await }));
 }
