@@ -341,7 +341,7 @@ fn app(config: Arc<Config>, auth: Arc<Auth>, metrics: Arc<Metrics>, deps: Deps) 
         db: db.clone(),
         clock: clock.clone(),
         config: &config,
-        secrets: &auth.secrets,
+        auth: auth.clone(),
         conversations: conversations.clone(),
         entries: entries.clone(),
         sessions: sessions.clone(),

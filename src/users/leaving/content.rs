@@ -1,16 +1,18 @@
-//! What stands in a copy of somebody's data: everything that the node knows of them, and what was said where they may
-//! read it. Never what others keep to themselves, and no secret: not a token, not a hash of a password or a code.
+//! What stands in a copy of somebody's data: everything that the node knows of them, what they have said and how they
+//! have reacted wherever it was, and what was said where they may read it. Never what others keep to themselves, and no secret: not a token, not a hash of a password or a code.
 //!
 //! # Where media will stand
 //! This version keeps none. Once it does, they belong into `media/<id>`, named in the messages that show them; the
 //! manifest says so until then.
 
 use super::making::Making;
+use super::words;
+use crate::auth::sealing::{Context, Ring};
 use actors::conversation::read::{self, Span};
 use actors::protocol::{ErrorCode, Outcome};
 use entities::{
-    ConversationId, ConversationKind, Db, Timestamp, UserId, audit_event, backup_code, block, contact, conversation,
-    device, identity, message, participant, password, report, second_factor, session, user,
+    ConversationId, ConversationKind, Db, Timestamp, UserId, audit_event, backup_code, block, contact, contact_number,
+    conversation, device, identity, participant, password, report, second_factor, session, user, user_role,
 };
 use sea_orm::{ColumnTrait, DbErr, EntityTrait, PaginatorTrait, QueryFilter, QueryOrder, QuerySelect};
 use serde_json::{Value, json};
@@ -19,22 +21,34 @@ use std::collections::{BTreeSet, HashMap};
 /// Rows of a page.
 const PAGE: u64 = 200;
 
+/// Where it comes from.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    /// The rows.
+    pub db: &'a Db,
+    /// What opens the names in address books.
+    pub ring: &'a Ring,
+}
+
 /// Writes all of it, as it is by now.
 ///
 /// # Errors
 /// Those of `Exports::add`.
-pub async fn write(db: &Db, out: &mut Making<'_>, of: UserId, now: Timestamp) -> Outcome<()> {
+pub async fn write(from: Sources<'_>, out: &mut Making<'_>, of: UserId, now: Timestamp) -> Outcome<()> {
+    let db = from.db;
     let row = user::by_id(of).one(db.read()).await?.ok_or(ErrorCode::UserNotFound)?;
     out.value("manifest.json", &manifest(&row, now)).await?;
     out.value("settings.json", &row.settings).await?;
     out.value("privacy.json", &row.privacy).await?;
-    out.value("profile.json", &profile(row)).await?;
+    let roles = user_role::of_user(of).all(db.read()).await?;
+    out.value("profile.json", &profile(row, roles)).await?;
     out.value("sign-in.json", &ways_in(db, of).await?).await?;
     Box::pin(sessions(db, out, of)).await?;
     Box::pin(security_events(db, out, of)).await?;
     let devices = device::of_user(of).all(db.read()).await?;
     whole(out, "devices.json", devices.into_iter().map(described)).await?;
     Box::pin(contacts(db, out, of)).await?;
+    Box::pin(address_book(from, out, of)).await?;
     let blocked = block::by_owner(of).all(db.read()).await?;
     let blocked = blocked.into_iter().map(|row| json!({ "userId": row.user_id, "since": row.created_at }));
     whole(out, "blocked.json", blocked).await?;
@@ -59,20 +73,29 @@ fn manifest(row: &user::Model, now: Timestamp) -> Value {
             "security-events.json": "what was done to your account",
             "devices.json": "your devices, without their tokens",
             "contacts.json": "your address book here",
+            "address-book.json":
+                "the numbers that you have asked for or keep here, by what you call them: of the numbers themselves a \
+                 keyed hash is all that is kept",
             "blocked.json": "whom you block",
             "reports.json": "what you have reported",
             "conversations.json": "the conversations that you are or were in",
+            "reactions.json": "how you have reacted to messages",
             "messages/<conversationId>.json":
-                "what was said there since you may read along; where you have left, what you said yourself",
+                "what was said there since you may read along, and how all have reacted to it; of what was said before, \
+                 and where you have left, what you said yourself",
         },
         "notIncluded": {
             "media": "this version of the node keeps none",
-            "numbers": "of people who are not here, who are known by a keyed hash of their number only",
+            "numbers": "of people in your address book, who are known by a keyed hash of their number only",
+            "reactions": "of others to what you said where you may not read along: they are for those who may",
+            "secrets": "passwords, codes, tokens and keys, of which hashes are all that is kept, or which others could use",
+            "reports": "by others about you: they are the operators'",
         },
     })
 }
 
-fn profile(row: user::Model) -> Value {
+fn profile(row: user::Model, roles: Vec<user_role::Model>) -> Value {
+    let roles = roles.into_iter().map(|held| json!({ "role": held.role, "since": held.granted_at }));
     json!({
         "id": row.id,
         "phoneNumber": row.phone,
@@ -86,6 +109,7 @@ fn profile(row: user::Model) -> Value {
         "updatedAt": row.updated_at,
         "lastSeenAt": row.last_seen_at,
         "leavesAt": row.leaves_at,
+        "roles": roles.collect::<Vec<_>>(),
     })
 }
 
@@ -196,6 +220,27 @@ async fn contacts(db: &Db, out: &mut Making<'_>, of: UserId) -> Outcome<()> {
     }
 }
 
+/// The numbers that somebody keeps, or has asked for, by the names that they gave them.
+async fn address_book(from: Sources<'_>, out: &mut Making<'_>, of: UserId) -> Outcome<()> {
+    out.list("address-book.json").await?;
+    let (context, mut after) = (Context::ContactName(of), Vec::new());
+    loop {
+        let page = contact_number::of_owner(of).filter(contact_number::Column::NumberHash.gt(after));
+        let page = page.order_by_asc(contact_number::COLUMN.number_hash).limit(PAGE).all(from.db.read()).await?;
+        let Some(last) = page.last() else { return out.end().await };
+        after = last.number_hash.clone();
+        let mut items = Vec::with_capacity(page.len());
+        for row in page {
+            let name = match &row.sealed_name {
+                Some(sealed) => from.ring.unseal_text(&context, sealed).await?,
+                None => None,
+            };
+            items.push(json!({ "name": name, "listed": row.listed, "firstAskedAt": row.first_at }));
+        }
+        out.items(items).await?;
+    }
+}
+
 /// What these people call themselves.
 async fn names(db: &Db, users: impl Iterator<Item = UserId>) -> Result<HashMap<UserId, String>, DbErr> {
     let users: BTreeSet<UserId> = users.collect();
@@ -215,6 +260,17 @@ async fn conversations(db: &Db, out: &mut Making<'_>, of: UserId) -> Outcome<()>
         after = Some(last.conversation_id);
         let items = described_conversations(db, of, &page).await?;
         out.items(items).await?;
+    }
+    out.end().await?;
+    out.list("reactions.json").await?;
+    let mut after = None;
+    loop {
+        let page = memberships(db, of, after).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.conversation_id);
+        for member in page {
+            Box::pin(words::reactions(db, out, &member)).await?;
+        }
     }
     out.end().await?;
     let mut after = None;
@@ -264,26 +320,27 @@ async fn described_conversations(db: &Db, of: UserId, page: &[participant::Model
             "joinedAt": member.joined_at,
             "leftAt": member.left_at,
             "readSeq": member.read_seq,
+            "deliveredSeq": member.delivered_seq,
+            "markedUnread": member.marked_unread,
         })
     };
     Ok(page.iter().map(item).collect())
 }
 
-/// A member's messages are all that they may read; of who has left, their own.
+/// What somebody has said, where they may not read along; and all that they may read.
 async fn messages(db: &Db, out: &mut Making<'_>, member: &participant::Model) -> Outcome<()> {
     out.list(&format!("messages/{}.json", member.conversation_id)).await?;
-    let mut after = 0;
+    if member.until_rev.is_some() {
+        let last_seq = words::last_seq(db, member).await?;
+        Box::pin(words::said(db, out, member, last_seq)).await?;
+        return out.end().await;
+    }
+    // Somebody who was a member before sees nothing of that time, but has said what they said.
+    let mut after = member.visible_from_seq - 1;
+    Box::pin(words::said(db, out, member, after)).await?;
     loop {
-        let page = match member.until_rev {
-            None => {
-                let span = Span::After(after);
-                read::span(db.read(), member.conversation_id, member.visible_from_seq, span, PAGE).await?.0
-            }
-            Some(_) => {
-                let own = message::after(member.conversation_id, after);
-                own.filter(message::COLUMN.sender_id.eq(member.user_id)).limit(PAGE).all(db.read()).await?
-            }
-        };
+        let span = Span::After(after);
+        let page = read::span(db.read(), member.conversation_id, member.visible_from_seq, span, PAGE).await?.0;
         let Some(last) = page.last() else { return out.end().await };
         after = last.seq;
         let names = names(db, page.iter().map(|row| row.sender_id)).await?;
@@ -293,7 +350,7 @@ async fn messages(db: &Db, out: &mut Making<'_>, member: &participant::Model) ->
 }
 
 /// A message as its readers see it, and what its sender calls themselves.
-fn named(message: actors::protocol::view::Message, names: &HashMap<UserId, String>) -> Value {
+pub(super) fn named(message: actors::protocol::view::Message, names: &HashMap<UserId, String>) -> Value {
     let sender = names.get(&message.sender_id).cloned().unwrap_or_default();
     let mut json = serde_json::to_value(message).unwrap_or_default();
     if let Value::Object(fields) = &mut json {

@@ -13,10 +13,11 @@ mod purge;
 mod tests;
 mod tries;
 mod wipe;
+mod words;
 
 use crate::app::App;
 use crate::auth::texts::News;
-use crate::auth::{Secrets, Sessions, secrets};
+use crate::auth::{Auth, Sessions, secrets};
 use crate::config::Config;
 use crate::gateway::dispatch::Run;
 use crate::jobs::{self, Bell, Job};
@@ -45,8 +46,8 @@ pub struct Parts<'a> {
     pub clock: Arc<dyn Clock>,
     /// The settings.
     pub config: &'a Config,
-    /// What keys come from.
-    pub secrets: &'a Secrets,
+    /// What keys come from, and what opens the names in address books.
+    pub auth: Arc<Auth>,
     /// The way out of conversations.
     pub conversations: Conversations,
     /// The way to sockets.
@@ -66,6 +67,7 @@ pub struct Leaving {
     number_key: hmac::Key,
     tries: Tries,
     exports: Exports,
+    auth: Arc<Auth>,
     /// Rings when an account may be due.
     bell: Bell,
 }
@@ -73,13 +75,14 @@ pub struct Leaving {
 impl Leaving {
     /// Nothing is done before `keep` is polled.
     pub fn new(parts: Parts<'_>) -> Leaving {
-        let Parts { db, clock, config, secrets: keys, conversations, entries, sessions } = parts;
+        let Parts { db, clock, config, auth, conversations, entries, sessions } = parts;
+        let keys = &auth.secrets;
         let links = keys.derive(secrets::EXPORT_LINKS);
         let number_key = hmac::Key::new(hmac::HMAC_SHA256, &keys.derive(secrets::CONTACT_NUMBERS));
         let tries = Tries::new(db.clone(), clock.clone(), keys, &config.auth);
         let exports = Exports::new(db.clone(), clock.clone(), &config.exports, &links);
         let (grace, bell) = (config.auth.deletion_grace, Bell::default());
-        Leaving { db, clock, conversations, entries, sessions, grace, number_key, tries, exports, bell }
+        Leaving { db, clock, conversations, entries, sessions, grace, number_key, tries, exports, auth, bell }
     }
 
     /// Makes copies and purges accounts. One task of each node; never ends.
@@ -104,12 +107,13 @@ impl Job for MakeExports<'_> {
     const NAME: &'static str = "the making of exports";
 
     async fn next(&self) -> Outcome<bool> {
-        let Leaving { db, clock, entries, exports, .. } = self.0;
+        let Leaving { db, clock, entries, exports, auth, .. } = self.0;
         exports.sweep().await?;
         let Some(mut claim) = exports.claim(entries.cluster().node()).await? else { return Ok(false) };
         let (user, now) = (claim.user, clock.now());
         let mut making = Making::begin(exports, &mut claim, now);
-        Box::pin(content::write(db, &mut making, user, now)).await?;
+        let from = content::Sources { db, ring: &auth.ring };
+        Box::pin(content::write(from, &mut making, user, now)).await?;
         making.finish().await?;
         let export = exports.finish(&claim).await?;
         // Their devices may miss it: the list tells them.

@@ -7,7 +7,7 @@ mod ends;
 use super::*;
 use crate::auth::delays::Key;
 use crate::auth::second_factor::Place;
-use crate::auth::testing::{FakeClock, Scratch};
+use crate::auth::testing::{FakeClock, Pocket, Scratch};
 use crate::jobs::LEASE;
 use crate::users::testing::a_user;
 use actors::caller::Identity;
@@ -20,8 +20,9 @@ use actors::protocol::command::*;
 use actors::protocol::{Door, ErrorCode};
 use entities::*;
 use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, Set};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::future::poll_fn;
+use std::path::Path;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -37,8 +38,11 @@ struct Bench {
 }
 
 impl Bench {
-    fn on(scratch: &Scratch, clock: &Arc<FakeClock>, bus: &Arc<LocalBus>, name: &str) -> Bench {
-        let config = Config::shipped().unwrap();
+    async fn on(scratch: &Scratch, folder: &Path, clock: &Arc<FakeClock>, bus: &Arc<LocalBus>, name: &str) -> Bench {
+        let mut config = Config::shipped().unwrap();
+        config.data = folder.to_owned();
+        let carriers = Arc::new(Pocket::default()).carriers();
+        let auth = Box::pin(Auth::open(&config, scratch.db.clone(), clock.clone(), carriers)).await.unwrap();
         let (db, limits) = (scratch.db.clone(), Arc::new(config.limits()));
         let time: Arc<dyn Clock> = clock.clone();
         let meters = Arc::new(Metrics::default());
@@ -52,7 +56,7 @@ impl Bench {
             db: db.clone(),
             clock: time.clone(),
             config: &config,
-            secrets: &Secrets::from_master(b"a master secret"),
+            auth: Arc::new(auth),
             conversations: Conversations::new(deps, &[7; 32]),
             entries,
             sessions: Arc::new(Sessions::new(db.clone(), time, &config.auth)),
@@ -62,12 +66,14 @@ impl Bench {
 
     /// Each database with two nodes on it.
     async fn each() -> Vec<(Scratch, [Bench; 2])> {
-        let pair = |scratch: Scratch| {
-            let (clock, bus) = (FakeClock::new(), LocalBus::new());
-            let nodes = ["one", "other"].map(|name| Bench::on(&scratch, &clock, &bus, name));
-            (scratch, nodes)
-        };
-        Scratch::each().await.into_iter().map(pair).collect()
+        let mut all = Vec::new();
+        for scratch in Scratch::each().await {
+            let (clock, bus, folder) = (FakeClock::new(), LocalBus::new(), tempfile::tempdir().unwrap());
+            let one = Box::pin(Bench::on(&scratch, folder.path(), &clock, &bus, "one")).await;
+            let other = Box::pin(Bench::on(&scratch, folder.path(), &clock, &bus, "other")).await;
+            all.push((scratch, [one, other]));
+        }
+        all
     }
 
     fn ids(&self) -> &dyn Clock {
@@ -217,8 +223,10 @@ async fn furnishes(bench: &Bench, of: UserId, other: UserId) {
     }
     let number_hash = bench.leaving.hash_of_number(&phone);
     for (owner_id, number_hash) in [(of, hash("number")), (other, number_hash)] {
+        let context = crate::auth::sealing::Context::ContactName(owner_id);
+        let sealed_name = Some(bench.leaving.auth.ring.seal(&context, b"the plumber").unwrap());
         keeps! { contact_number {
-            owner_id: owner_id, number_hash: number_hash, listed: true, sealed_name: None, first_at: at,
+            owner_id: owner_id, number_hash: number_hash, listed: true, sealed_name: sealed_name, first_at: at,
         } }
     }
     // Somebody has tried to get in.

@@ -114,6 +114,44 @@ async fn a_copy_that_cannot_be_made_in_a_day_is_given_up() {
     }
 }
 
+#[actix_web::test]
+async fn what_somebody_said_and_felt_is_theirs_wherever_it_was() {
+    for (scratch, [one, _]) in Bench::each().await {
+        let (ann, bob) = (one.signs_in("Ann").await, one.signs_in("Bob").await.user().unwrap());
+        let id = ann.user().unwrap();
+        let group = one.creates(bob, ConversationKind::Group, &[id]).await;
+        let anns = one.says(id, group, "Ann's first").await.id;
+        let bobs = one.says(bob, group, "Bob's first").await.id;
+        one.reacts(id, bobs).await;
+        one.reacts(bob, anns).await;
+        let conversations = &one.leaving.conversations;
+        let copied = async || {
+            one.leaving.exports.ask(&ann).await.unwrap();
+            one.makes_export().await.unwrap();
+            one.clock.advance(DAY);
+            let files = files(one.bytes(id).await);
+            let spoken = files[&format!("messages/{group}.json")].as_array().unwrap().clone();
+            let reactions = files["reactions.json"].as_array().unwrap();
+            assert_eq!(reactions.len(), 1);
+            assert_eq!((&reactions[0]["messageId"], &reactions[0]["emoji"]), (&json!(bobs), &json!("👍")));
+            spoken
+        };
+        let texts = |spoken: &[Value]| spoken.iter().map(|said| said["text"].clone()).collect::<Vec<_>>();
+        conversations.leave(id, LeaveConversation { conversation_id: group }).await.unwrap();
+        let spoken = copied().await;
+        assert_eq!(texts(&spoken), ["Ann's first"]);
+        assert_eq!((spoken[0].get("reactions"), &spoken[0]["senderName"]), (None, &json!("Ann")));
+        one.says(bob, group, "while she was away").await;
+        conversations
+            .add_participant(bob, AddParticipant { conversation_id: group, user_ids: vec![id] })
+            .await
+            .unwrap();
+        one.says(bob, group, "welcome back").await;
+        assert_eq!(texts(&copied().await), ["Ann's first", "welcome back"]);
+        scratch.drop().await;
+    }
+}
+
 /// The files of a ZIP, as JSON.
 fn files(zip: Vec<u8>) -> std::collections::BTreeMap<String, Value> {
     let mut zip = zip::ZipArchive::new(Cursor::new(zip)).unwrap();
@@ -159,6 +197,14 @@ async fn a_copy_holds_what_its_owner_may_see_and_no_secret() {
         assert_eq!(files["manifest.json"]["userRev"], one.row(past.ann_id).await.user_rev);
         assert_eq!(files["sign-in.json"]["identities"][0]["email"], "ann@example.org");
         let all = serde_json::to_string(&files).unwrap();
+        assert_eq!(files["address-book.json"][0]["name"], "the plumber");
+        assert_eq!(files["profile.json"]["roles"][0]["role"], "operator");
+        // Everything that is there the manifest names, and what it names is there.
+        let named = files["manifest.json"]["files"].as_object().unwrap();
+        let is_spoken = |name: &str| name.starts_with("messages/");
+        let named = named.keys().filter(|name| !is_spoken(name));
+        let there = files.keys().filter(|name| !is_spoken(name) && *name != "manifest.json");
+        assert!(named.eq(there), "{files:?}");
         for secret in ["argon2", "a-push-token", "a-voip-token", "After Ann", "sealed", "hash"] {
             let whose = files.iter().find(|(_, json)| json.to_string().contains(secret));
             let allowed = secret == "hash" && whose.is_some_and(|(name, _)| name == "manifest.json");
@@ -181,7 +227,7 @@ async fn whoever_dies_while_making_a_copy_another_makes_it() {
             one.clock.advance(LEASE);
             other.makes_export().await.unwrap();
             let files = files(one.bytes(past.ann_id).await);
-            assert_eq!(files.len(), 15);
+            assert_eq!(files.len(), 17);
             if made.is_some() {
                 break;
             }
