@@ -3,6 +3,7 @@
 
 use crate::auth::{hasher, notices};
 use crate::gateway::dispatch::COMMANDS;
+use crate::users::leaving;
 use actors::cluster;
 use actors::protocol::{Door, ErrorCode};
 use entities::Db;
@@ -35,6 +36,8 @@ pub struct Metrics {
     cluster_up: Gauge,
     ready: Gauge,
     alive: [Gauge; 5],
+    /// Those of copies, and of accounts that end.
+    pub leaving: leaving::Meters,
 }
 
 /// What is alive on this node, in numbers.
@@ -73,6 +76,8 @@ impl Metrics {
         cluster.register(&mut registry);
         passwords.register(&mut registry);
         notices.register(&mut registry);
+        let leaving = leaving::Meters::default();
+        leaving.register(&mut registry);
 
         let seconds: fn() -> Histogram = || Histogram::new(exponential_buckets(0.0005, 2.0, 14));
         let latency = Family::<Labels, Histogram, _>::new_with_constructor(seconds);
@@ -106,7 +111,7 @@ impl Metrics {
 
         let alive = [&actors.sockets, &actors.rooms, &actors.entries, &actors.queue_bytes, &actors.journal_waiting];
         let alive = alive.map(Gauge::clone);
-        Metrics { registry, commands, refusals, pool_open, pool_idle, wal_bytes, cluster_up, ready, alive }
+        Metrics { registry, commands, refusals, pool_open, pool_idle, wal_bytes, cluster_up, ready, alive, leaving }
     }
 
     /// What is alive now.

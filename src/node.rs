@@ -345,6 +345,7 @@ fn app(config: Arc<Config>, auth: Arc<Auth>, metrics: Arc<Metrics>, deps: Deps) 
         conversations: conversations.clone(),
         entries: entries.clone(),
         sessions: sessions.clone(),
+        meters: metrics.leaving.clone(),
     });
     App {
         conversations,

@@ -106,7 +106,7 @@ impl Notices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::auth::carriers::{Sms, SmsSender};
+    use crate::auth::carriers::{Sms, SmsSender, Unsent};
     use crate::auth::testing::{FakeClock, Pocket, Scratch};
     use crate::config::Config;
     use actors::protocol::Outcome;
@@ -121,7 +121,7 @@ mod tests {
             &[OtpChannel::Sms]
         }
 
-        async fn send(&self, _: Sms<'_>) -> Outcome<Option<String>> {
+        async fn send(&self, _: Sms<'_>) -> Result<Option<String>, Unsent> {
             Ok(None)
         }
 

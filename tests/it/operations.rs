@@ -93,6 +93,11 @@ stories! {
             (r#"quckchat_refusals_total{code="request.invalid",door="socket"}"#, 1.0),
             (r#"quckchat_refusals_total{code="message.not_found",door="rest"}"#, 1.0),
             ("quckchat_journal_batch_items_sum", 4.0),
+            ("quckchat_exports_waiting", 0.0),
+            ("quckchat_exports_failed", 0.0),
+            ("quckchat_accounts_due", 0.0),
+            ("quckchat_accounts_due_oldest_seconds", 0.0),
+            ("quckchat_leaving_left_undone_total", 0.0),
         ] {
             assert_eq!(metric(&page, line), value, "{line}");
         }

@@ -77,6 +77,7 @@ async fn sessions_are_kept(db: &Db) -> Outcome {
             device_name: None,
             platform: None,
             address: None,
+            network: None,
             user_agent: None,
             created_at: at(1),
             last_seen_at: at(2),

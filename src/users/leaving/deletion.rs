@@ -13,7 +13,7 @@ use actors::protocol::command::LeftMessages;
 use actors::protocol::{ErrorCode, Outcome, view};
 use actors::retry::transact;
 use entities::{SessionId, UserId, user};
-use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, Set};
+use sea_orm::{ColumnTrait, DatabaseTransaction, EntityTrait, ExprTrait, QueryFilter, QuerySelect, Set};
 use serde_json::json;
 
 impl Leaving {
@@ -29,7 +29,9 @@ impl Leaving {
         let by = caller.identity()?;
         let asked = transact(&self.db, &*self.clock, async |transaction| {
             let now = self.clock.now();
-            let before = user::by_id(by.user).one(transaction).await?.ok_or(ErrorCode::UserNotFound)?;
+            // Of two who ask at once one is the first.
+            let before = user::by_id(by.user).lock_exclusive().one(transaction).await?;
+            let before = before.ok_or(ErrorCode::UserNotFound)?;
             let leaves_at = before.leaves_at.unwrap_or(now.plus(self.grace));
             let change = user::ActiveModel {
                 // Asked for again, it does not come later.
@@ -57,7 +59,7 @@ impl Leaving {
     pub async fn keep_account(&self, caller: &Caller) -> Outcome<view::User> {
         let user = caller.user()?;
         let kept = transact(&self.db, &*self.clock, async |transaction| {
-            let row = user::by_id(user).one(transaction).await?.ok_or(ErrorCode::UserNotFound)?;
+            let row = user::by_id(user).lock_exclusive().one(transaction).await?.ok_or(ErrorCode::UserNotFound)?;
             if row.leaves_at.is_none() {
                 return Ok((row, false));
             }

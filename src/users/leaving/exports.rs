@@ -2,8 +2,12 @@
 //! Never what stands in one (see `content`), and never how it is compressed (see `archive`).
 //!
 //! # How long each lasts
-//! A copy that is there is kept for `exports.keep`, and its pieces are deleted then, or when it is taken back. The row
-//! itself, which tells nothing but when it was asked for, stays for a month.
+//! A copy that is there is kept for `exports.keep`, and its pieces are deleted then, or when it is taken back, when a
+//! newer one is there, or when the account ends. The row itself, which tells nothing but when it was asked for, stays for
+//! a month.
+//!
+//! # Whose turn it is
+//! One that could not be made waits behind all that were asked for before its claim has ended: so none holds up others.
 
 use super::link::Links;
 use crate::auth::audit;
@@ -14,6 +18,7 @@ use actors::clock::Clock;
 use actors::protocol::{ErrorCode, Outcome, Refusal, view};
 use actors::retry::transact;
 use entities::{Db, ExportId, ExportState, Timestamp, UserId, export, export_part, user};
+use sea_orm::sea_query::{Expr, Func, IntoCondition};
 use sea_orm::{
     ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
     QueryOrder, QuerySelect, QueryTrait, Set,
@@ -70,13 +75,14 @@ impl Exports {
     /// Asks for one.
     ///
     /// # Errors
-    /// `user.export_pending`, `user.export_budget`; a fault of the database.
+    /// `user.export_pending`, `user.export_budget`; `user.not_found` if the account has ended; a fault of the database.
     pub async fn ask(&self, caller: &Caller) -> Outcome<view::Export> {
         let by = caller.identity()?;
         let asked = transact(&self.db, &*self.clock, async |transaction| {
             let now = self.clock.now();
             // Two who ask at once are counted one after the other.
-            user::by_id(by.user).lock_exclusive().one(transaction).await?.ok_or(ErrorCode::UserNotFound)?;
+            let asks = user::by_id(by.user).filter(user::COLUMN.left_at.is_null()).lock_exclusive();
+            asks.one(transaction).await?.ok_or(ErrorCode::UserNotFound)?;
             self.spend(transaction, by.user, now).await?;
             let row = export::Model {
                 id: ExportId::from_uuid(self.clock.uuid()),
@@ -96,7 +102,7 @@ impl Exports {
         });
         let row = asked.await?;
         self.bell.ring();
-        Ok(self.view(row))
+        Ok(self.view(row, false))
     }
 
     async fn spend(&self, transaction: &DatabaseTransaction, user: UserId, now: Timestamp) -> Outcome<()> {
@@ -114,13 +120,13 @@ impl Exports {
         Err(Refusal::new(ErrorCode::UserExportBudget).after(wait).into())
     }
 
-    /// A user's copies, the newest first.
+    /// A user's copies, the newest first; with links if these may be told.
     ///
     /// # Errors
     /// A fault of the database.
-    pub async fn list(&self, user: UserId) -> Outcome<view::Page<view::Export>> {
+    pub async fn list(&self, user: UserId, with_links: bool) -> Outcome<view::Page<view::Export>> {
         let rows = export::of_user(user).limit(LISTED).all(self.db.read()).await?;
-        Ok(view::Page { items: rows.into_iter().map(|row| self.view(row)).collect(), next_cursor: None })
+        Ok(view::Page { items: rows.into_iter().map(|row| self.view(row, with_links)).collect(), next_cursor: None })
     }
 
     /// Takes one back.
@@ -160,10 +166,10 @@ impl Exports {
         }
     }
 
-    /// A copy as its owner sees it.
-    pub fn view(&self, row: export::Model) -> view::Export {
+    /// A copy as its owner sees it; with its link if that may be told.
+    fn view(&self, row: export::Model, with_link: bool) -> view::Export {
         let there = row.state == ExportState::Done && row.expires_at.is_some_and(|until| self.clock.now() < until);
-        let url = row.expires_at.filter(|_| there).map(|until| self.links.to(row.id, until));
+        let url = row.expires_at.filter(|_| there && with_link).map(|until| self.links.to(row.id, until));
         view::Export {
             id: row.id,
             // Over is over, whether its pieces were deleted by now or not.
@@ -179,17 +185,33 @@ impl Exports {
 
     // --- what the node does that makes it
 
-    /// Claims the one that waits longest, and has nobody who makes it; what another made of it is thrown away.
+    /// Claims the one that waits longest since it was asked for or last tried, and has nobody who makes it; what another
+    /// made of it is thrown away. One that could not be made in a day is given up, once it was tried.
     ///
     /// # Errors
     /// A fault of the database.
     pub async fn claim(&self, worker: &str) -> Outcome<Option<Claim>> {
-        let now = self.clock.now();
-        let free = export::COLUMN.worker_until.is_null().or(export::COLUMN.worker_until.lte(now));
-        let waits = export::Entity::find().filter(export::COLUMN.state.eq(ExportState::Pending)).filter(free);
-        let Some(row) = waits.order_by_asc(export::COLUMN.created_at).one(self.db.read()).await? else {
-            return Ok(None);
-        };
+        let since = Func::coalesce([Expr::col(export::Column::WorkerUntil), Expr::col(export::Column::CreatedAt)]);
+        loop {
+            let now = self.clock.now();
+            let free = export::COLUMN.worker_until.is_null().or(export::COLUMN.worker_until.lte(now));
+            let waits = export::Entity::find().filter(export::COLUMN.state.eq(ExportState::Pending)).filter(free);
+            let waits = waits.order_by_asc(Expr::expr(since.clone())).order_by_asc(export::COLUMN.id);
+            let Some(row) = waits.one(self.db.read()).await? else { return Ok(None) };
+            let Some(mut claim) = self.take(&row, worker, now).await? else { continue };
+            if row.worker.is_some() && row.created_at.plus(MADE_WITHIN) <= now {
+                self.give_up(&claim).await?;
+                continue;
+            }
+            while self.drop_parts(export_part::COLUMN.export_id.eq(row.id)).await? {
+                self.hold(&mut claim).await?;
+            }
+            return Ok(Some(claim));
+        }
+    }
+
+    /// Claims this one; none if another was faster, or it is not wanted any more.
+    async fn take(&self, row: &export::Model, worker: &str, now: Timestamp) -> Result<Option<Claim>, DbErr> {
         let until = jobs::lease(now);
         let claimed = export::ActiveModel {
             worker: Set(Some(worker.to_owned())),
@@ -202,19 +224,9 @@ impl Exports {
         };
         let claim = export::Entity::update_many().set(claimed).filter(export::COLUMN.id.eq(row.id)).filter(seen);
         let claim = claim.filter(export::COLUMN.state.eq(ExportState::Pending)).exec(self.db.write());
-        if self.db.heard(claim).await?.rows_affected == 0 {
-            return Ok(None);
-        }
-        let mut claim =
-            Claim { export: row.id, user: row.user_id, worker: worker.to_owned(), until, parts: 0, bytes: 0 };
-        if row.created_at.plus(MADE_WITHIN) <= now {
-            self.give_up(&mut claim).await?;
-            return Ok(None);
-        }
-        while self.drop_parts(export::COLUMN.id.eq(row.id)).await? {
-            self.hold(&mut claim).await?;
-        }
-        Ok(Some(claim))
+        let is_mine = self.db.heard(claim).await?.rows_affected > 0;
+        let worker = worker.to_owned();
+        Ok(is_mine.then_some(Claim { export: row.id, user: row.user_id, worker, until, parts: 0, bytes: 0 }))
     }
 
     /// Keeps the claim, where it is about to age.
@@ -256,24 +268,29 @@ impl Exports {
         Ok(())
     }
 
-    /// It is there.
+    /// It is there, and takes the place of those before it.
     ///
     /// # Errors
     /// Those of `hold`.
     pub async fn finish(&self, claim: &Claim) -> Outcome<view::Export> {
-        let now = self.clock.now();
-        let done = export::ActiveModel {
-            size_bytes: Set(Some(claim.bytes)),
-            done_at: Set(Some(now)),
-            expires_at: Set(Some(now.plus(self.keep))),
-            ..over(ExportState::Done)
-        };
-        let finished = claim.update(done).exec_with_returning(self.db.write());
-        let row = self.db.heard(finished).await?.into_iter().next().ok_or_else(jobs::lost)?;
-        Ok(self.view(row))
+        let row = transact(&self.db, &*self.clock, async |transaction| {
+            let now = self.clock.now();
+            let done = export::ActiveModel {
+                size_bytes: Set(Some(claim.bytes)),
+                done_at: Set(Some(now)),
+                expires_at: Set(Some(now.plus(self.keep))),
+                ..over(ExportState::Done)
+            };
+            let row = claim.update(done).exec_with_returning(transaction).await?;
+            let row = row.into_iter().next().ok_or_else(jobs::lost)?;
+            let older = export::COLUMN.state.eq(ExportState::Done).and(export::COLUMN.id.ne(claim.export));
+            end_those(transaction, claim.user, older).await?;
+            Ok(row)
+        });
+        Ok(self.view(row.await?, false))
     }
 
-    async fn give_up(&self, claim: &mut Claim) -> Outcome<()> {
+    async fn give_up(&self, claim: &Claim) -> Outcome<()> {
         tracing::error!(export = %claim.export, "a copy of somebody's data could not be made in a day; given up");
         let failed = export::ActiveModel { failure: Set(Some("timed_out".to_owned())), ..over(ExportState::Failed) };
         self.db.heard(claim.update(failed).exec(self.db.write())).await?;
@@ -281,6 +298,15 @@ impl Exports {
     }
 
     // --- what is over
+
+    /// Ends all copies of somebody whose account ends in this transaction: no link opens one any more, and whoever makes
+    /// one has lost their claim.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn end_all(transaction: &DatabaseTransaction, user: UserId) -> Result<(), DbErr> {
+        end_those(transaction, user, export::COLUMN.state.is_in([ExportState::Pending, ExportState::Done])).await
+    }
 
     /// Deletes what is over: first copies whose time has passed, then the pieces of those that nobody can have any more.
     ///
@@ -291,20 +317,22 @@ impl Exports {
         let expired = export::COLUMN.state.eq(ExportState::Done).and(export::COLUMN.expires_at.lte(now));
         let gone = export::Entity::update_many().set(over(ExportState::Gone)).filter(expired);
         self.db.heard(gone.exec(self.db.write())).await?;
-        let ended = || export::COLUMN.state.is_in([ExportState::Gone, ExportState::Failed]);
-        while self.drop_parts(ended()).await? {}
-        let forgotten = ended().and(export::COLUMN.created_at.lt(now.minus(REMEMBERED)));
+        // Whatever became of their copies' rows: a piece is written while its copy's row says that it is made.
+        let alive = export::COLUMN.state.is_in([ExportState::Pending, ExportState::Done]);
+        let alive = export::Entity::find().select_only().column(export::Column::Id).filter(alive).into_query();
+        while self.drop_parts(export_part::COLUMN.export_id.not_in_subquery(alive.clone())).await? {}
+        let ended = export::COLUMN.state.is_in([ExportState::Gone, ExportState::Failed]);
+        let forgotten = ended.and(export::COLUMN.created_at.lt(now.minus(REMEMBERED)));
         self.db.heard(export::Entity::delete_many().filter(forgotten).exec(self.db.write())).await?;
         Ok(())
     }
 
-    /// Deletes some pieces of these copies; tells whether there may be more.
-    async fn drop_parts(&self, of: impl sea_orm::sea_query::IntoCondition) -> Result<bool, DbErr> {
-        let these = export::Entity::find().select_only().column(export::Column::Id).filter(of);
+    /// Deletes some of these pieces; tells whether there may be more.
+    async fn drop_parts(&self, these: impl IntoCondition) -> Result<bool, DbErr> {
         let parts = export_part::Entity::find()
             .select_only()
             .columns([export_part::Column::ExportId, export_part::Column::Number])
-            .filter(export_part::COLUMN.export_id.in_subquery(these.into_query()))
+            .filter(these)
             .limit(SWEPT_AT_ONCE);
         let parts: Vec<(ExportId, i32)> = parts.into_tuple().all(self.db.read()).await?;
         let full = parts.len() as u64 == SWEPT_AT_ONCE;
@@ -326,6 +354,12 @@ impl Claim {
         let mine = mine.and(export::COLUMN.worker.eq(self.worker.as_str()));
         export::Entity::update_many().set(change).filter(mine).filter(export::COLUMN.worker_until.eq(self.until))
     }
+}
+
+/// Ends these copies of somebody's.
+async fn end_those(transaction: &DatabaseTransaction, user: UserId, these: impl IntoCondition) -> Result<(), DbErr> {
+    let theirs = export::Entity::update_many().set(over(ExportState::Gone)).filter(export::COLUMN.user_id.eq(user));
+    theirs.filter(these).exec(transaction).await.map(drop)
 }
 
 /// Nobody makes it any more, and so it is from now on.

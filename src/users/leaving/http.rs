@@ -36,6 +36,8 @@ impl PathId for ExportId {
 }
 
 /// The caller's copies of their data, the newest first.
+///
+/// One that is there has its link, if the caller has shown within the last minutes who they are.
 #[utoipa::path(
     get, path = "/users/me/exports", operation_id = ListExports::NAME, tag = "users",
     responses((status = 200, description = "All of them", body = view::Page<view::Export>)),
@@ -46,7 +48,8 @@ async fn list(app: web::Data<App>, call: Call<ListExports>) -> Reply<view::Page<
 
 /// Asks for a copy of everything that the node knows of the caller.
 ///
-/// It takes a while; then the event `export.ready` tells the caller's sockets, and the list has a link.
+/// It takes a while; then the event `export.ready` tells the caller's sockets, and the list has a link. A new copy takes
+/// the place of the one before it.
 #[utoipa::path(
     post, path = "/users/me/exports", operation_id = ExportData::NAME, tag = "users",
     responses((status = 200, description = "The copy, which is not there yet", body = view::Export)),

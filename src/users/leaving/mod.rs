@@ -8,12 +8,15 @@ mod exports;
 pub mod http;
 mod link;
 mod making;
+mod meters;
 mod purge;
 #[cfg(test)]
 mod tests;
 mod tries;
 mod wipe;
 mod words;
+
+pub use meters::Meters;
 
 use crate::app::App;
 use crate::auth::texts::News;
@@ -28,7 +31,7 @@ use actors::conversation::Conversations;
 use actors::entry::Entries;
 use actors::protocol::command::{CancelDeletion, CancelExport, DeleteAccount, ExportData, ListExports};
 use actors::protocol::event::Event;
-use actors::protocol::{Outcome, view};
+use actors::protocol::{ErrorCode, Outcome, view};
 use aws_lc_rs::hmac;
 use entities::Db;
 use exports::Exports;
@@ -54,6 +57,8 @@ pub struct Parts<'a> {
     pub entries: Entries,
     /// What is known of sessions.
     pub sessions: Arc<Sessions>,
+    /// What the operator sees.
+    pub meters: Meters,
 }
 
 /// Everything about leaving.
@@ -68,6 +73,7 @@ pub struct Leaving {
     tries: Tries,
     exports: Exports,
     auth: Arc<Auth>,
+    meters: Meters,
     /// Rings when an account may be due.
     bell: Bell,
 }
@@ -75,14 +81,27 @@ pub struct Leaving {
 impl Leaving {
     /// Nothing is done before `keep` is polled.
     pub fn new(parts: Parts<'_>) -> Leaving {
-        let Parts { db, clock, config, auth, conversations, entries, sessions } = parts;
+        let Parts { db, clock, config, auth, conversations, entries, sessions, meters } = parts;
         let keys = &auth.secrets;
         let links = keys.derive(secrets::EXPORT_LINKS);
         let number_key = hmac::Key::new(hmac::HMAC_SHA256, &keys.derive(secrets::CONTACT_NUMBERS));
         let tries = Tries::new(db.clone(), clock.clone(), keys, &config.auth);
         let exports = Exports::new(db.clone(), clock.clone(), &config.exports, &links);
         let (grace, bell) = (config.auth.deletion_grace, Bell::default());
-        Leaving { db, clock, conversations, entries, sessions, grace, number_key, tries, exports, auth, bell }
+        Leaving {
+            db,
+            clock,
+            conversations,
+            entries,
+            sessions,
+            grace,
+            number_key,
+            tries,
+            exports,
+            auth,
+            meters,
+            bell,
+        }
     }
 
     /// Makes copies and purges accounts. One task of each node; never ends.
@@ -92,6 +111,21 @@ impl Leaving {
     pub async fn keep(&self) {
         let (exports, purge) = (MakeExports(self), Purge(self));
         tokio::join!(jobs::keep(&exports, &*self.clock), jobs::keep(&purge, &*self.clock));
+    }
+
+    /// Makes a copy; if that fails, it is tried again when its claim has ended.
+    async fn make(&self, mut claim: exports::Claim) -> Outcome<()> {
+        let (user, now) = (claim.user, self.clock.now());
+        let mut making = Making::begin(&self.exports, &mut claim, now);
+        let from = content::Sources { db: &self.db, ring: &self.auth.ring };
+        Box::pin(content::write(from, &mut making, user, now)).await?;
+        making.finish().await?;
+        let export = self.exports.finish(&claim).await?;
+        // Their devices may miss it: the list tells them.
+        let bytes = Event::new("export.ready", &export).frame();
+        let content = Content::Ephemeral { bytes, key: None };
+        self.entries.deliver(Arc::new(Delivery { topic: Topic::User(user), numbers: None, content }));
+        Ok(())
     }
 
     /// What address books keep of a number.
@@ -107,19 +141,15 @@ impl Job for MakeExports<'_> {
     const NAME: &'static str = "the making of exports";
 
     async fn next(&self) -> Outcome<bool> {
-        let Leaving { db, clock, entries, exports, auth, .. } = self.0;
+        let Leaving { entries, exports, meters, .. } = self.0;
         exports.sweep().await?;
-        let Some(mut claim) = exports.claim(entries.cluster().node()).await? else { return Ok(false) };
-        let (user, now) = (claim.user, clock.now());
-        let mut making = Making::begin(exports, &mut claim, now);
-        let from = content::Sources { db, ring: &auth.ring };
-        Box::pin(content::write(from, &mut making, user, now)).await?;
-        making.finish().await?;
-        let export = exports.finish(&claim).await?;
-        // Their devices may miss it: the list tells them.
-        let bytes = Event::new("export.ready", &export).frame();
-        let content = Content::Ephemeral { bytes, key: None };
-        entries.deliver(Arc::new(Delivery { topic: Topic::User(user), numbers: None, content }));
+        self.0.count_exports().await?;
+        let Some(claim) = exports.claim(entries.cluster().node()).await? else { return Ok(false) };
+        let export = claim.export;
+        if let Err(error) = Box::pin(self.0.make(claim)).await {
+            meters.left_undone.inc();
+            tracing::warn!(%export, %error, "a copy of somebody's data was left undone; it is tried again after others");
+        }
         Ok(true)
     }
 
@@ -136,7 +166,13 @@ impl Run for ExportData {
 
 impl Run for ListExports {
     async fn run(self, app: &App, caller: &Caller) -> Outcome<view::Page<view::Export>> {
-        app.leaving.exports.list(caller.user()?).await
+        let by = caller.identity()?;
+        // A link takes no token, so it is told to those alone who may ask for a copy.
+        let is_fresh = match app.sessions.check_fresh(by).await {
+            Err(error) if error.code() == ErrorCode::AuthReauthenticationRequired => false,
+            checked => checked.map(|()| true)?,
+        };
+        app.leaving.exports.list(by.user, is_fresh).await
     }
 }
 

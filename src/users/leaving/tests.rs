@@ -19,7 +19,7 @@ use actors::metrics::Metrics;
 use actors::protocol::command::*;
 use actors::protocol::{Door, ErrorCode};
 use entities::*;
-use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryFilter, Set};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter, Set};
 use serde_json::{Value, json};
 use std::future::poll_fn;
 use std::path::Path;
@@ -60,6 +60,7 @@ impl Bench {
             conversations: Conversations::new(deps, &[7; 32]),
             entries,
             sessions: Arc::new(Sessions::new(db.clone(), time, &config.auth)),
+            meters: Meters::default(),
         });
         Bench { leaving, clock: clock.clone(), db, _hub: hub }
     }

@@ -7,13 +7,15 @@ use entities::ExportId;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Asks for a copy of everything that the node knows of the caller: one at a time, and a few a day.
+/// Asks for a copy of everything that the node knows of the caller: one at a time, and a few a day. A new
+/// one takes the place of the one before it.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ExportData {}
 command!(ExportData = "users.exportData" -> view::Export, ACCESS: Access::Fresh);
 
-/// The caller's copies, the newest first; one that is there has a link.
+/// The caller's copies, the newest first; one that is there has a link, if the caller has shown within the last minutes
+/// who they are: by signing in, or by `auth.reauthenticate`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ListExports {}

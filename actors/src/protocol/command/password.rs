@@ -185,7 +185,7 @@ command!(Reauthenticate = "auth.reauthenticate" -> view::Reauthenticated; |c| {
         password.check("password")?;
     }
     match (&c.verification_id, &c.code) {
-        (Some(id), Some(code)) => verification(id, code)?,
+        (Some(id), Some(code)) => check::verification(id, code)?,
         (Some(id), None) => check::text("verificationId", id, 1, 64)?,
         (None, Some(code)) => check::text("code", code, 1, 64)?,
         (None, None) => {}

@@ -28,7 +28,8 @@ pub struct Export {
     /// When it is deleted, and its link good no more.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
-    /// Where it is, on this host. Whoever has this link can have the copy: it takes no token.
+    /// Where it is, on this host. Whoever has this link can have the copy: it takes no token. So it is told to those
+    /// alone who ask for the list and have shown within the last minutes who they are; no event tells it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 }

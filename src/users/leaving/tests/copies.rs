@@ -24,7 +24,7 @@ async fn a_copy_at_a_time_and_a_few_a_day() {
         assert_eq!(refusal.retry_after, Some(DAY - Duration::from_secs(2 * 3600)));
         one.clock.advance(DAY - Duration::from_secs(2 * 3600));
         one.leaving.exports.ask(&ann).await.unwrap();
-        let listed = one.leaving.exports.list(id).await.unwrap().items;
+        let listed = one.leaving.exports.list(id, true).await.unwrap().items;
         assert_eq!(listed.len(), 4);
         assert_eq!((listed[0].state, listed[3].state), (ExportState::Pending, ExportState::Gone));
         // What is somebody else's is not there.
@@ -87,16 +87,16 @@ async fn a_copy_is_kept_for_a_week_and_its_row_for_a_month() {
         let id = ann.user().unwrap();
         one.leaving.exports.ask(&ann).await.unwrap();
         assert!(one.makes_export().await.unwrap() && !one.makes_export().await.unwrap());
-        let listed = one.leaving.exports.list(id).await.unwrap().items.pop().unwrap();
+        let listed = one.leaving.exports.list(id, true).await.unwrap().items.pop().unwrap();
         assert!(listed.url.is_some() && listed.expires_at == Some(one.clock.now().plus(7 * DAY)));
         one.clock.advance(7 * DAY);
-        let listed = one.leaving.exports.list(id).await.unwrap().items.pop().unwrap();
+        let listed = one.leaving.exports.list(id, true).await.unwrap().items.pop().unwrap();
         assert_eq!((listed.state, listed.url), (ExportState::Gone, None));
         one.makes_export().await.unwrap();
         assert!(export_part::Entity::find().all(one.db.read()).await.unwrap().is_empty());
         one.clock.advance(24 * DAY);
         one.makes_export().await.unwrap();
-        assert!(one.leaving.exports.list(id).await.unwrap().items.is_empty());
+        assert!(one.leaving.exports.list(id, true).await.unwrap().items.is_empty());
         scratch.drop().await;
     }
 }
@@ -105,11 +105,86 @@ async fn a_copy_is_kept_for_a_week_and_its_row_for_a_month() {
 async fn a_copy_that_cannot_be_made_in_a_day_is_given_up() {
     for (scratch, [one, _]) in Bench::each().await {
         let ann = one.signs_in("Ann").await;
-        one.leaving.exports.ask(&ann).await.unwrap();
-        one.clock.advance(DAY);
-        one.makes_export().await.unwrap();
+        let by_day = async || {
+            one.leaving.exports.ask(&ann).await.unwrap();
+            one.clock.advance(DAY);
+        };
+        // While no node was there to make it, nobody has tried.
+        by_day().await;
+        assert!(one.makes_export().await.unwrap());
+        assert_eq!(one.export(ann.user().unwrap()).await.state, ExportState::Done);
+        by_day().await;
+        one.leaving.exports.claim("dies").await.unwrap().unwrap();
+        one.clock.advance(LEASE);
+        let bob = one.signs_in("Bob").await;
+        one.leaving.exports.ask(&bob).await.unwrap();
+        assert!(one.makes_export().await.unwrap());
+        assert_eq!(one.export(bob.user().unwrap()).await.state, ExportState::Done, "who comes after it is not held up");
         let row = one.export(ann.user().unwrap()).await;
         assert_eq!((row.state, row.failure.as_deref()), (ExportState::Failed, Some("timed_out")));
+        scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_copy_that_cannot_be_made_holds_up_no_other() {
+    for (scratch, [one, _]) in Bench::each().await {
+        let past = Box::pin(a_past(&one)).await;
+        let bob = one.signs_in("Bob").await;
+        one.leaving.exports.ask(&past.ann).await.unwrap();
+        one.clock.advance(Duration::from_secs(1));
+        one.leaving.exports.ask(&bob).await.unwrap();
+        // What cannot be read: no node can make Ann's.
+        let spoilt = "UPDATE users SET privacy = 'no json' WHERE id IN (SELECT user_id FROM devices)";
+        one.db.write().execute_unprepared(spoilt).await.unwrap();
+        assert!(one.makes_export().await.unwrap() && one.makes_export().await.unwrap());
+        assert!(!one.makes_export().await.unwrap());
+        assert_eq!(one.export(past.ann_id).await.state, ExportState::Pending);
+        assert_eq!(one.export(bob.user().unwrap()).await.state, ExportState::Done);
+        assert_eq!(one.leaving.meters.left_undone.get(), 1);
+        assert_eq!(one.leaving.meters.exports_waiting.get(), 1);
+        // It is tried again, after whoever came meanwhile.
+        one.clock.advance(LEASE);
+        one.db.write().execute_unprepared("UPDATE users SET privacy = '{}'").await.unwrap();
+        assert!(one.makes_export().await.unwrap());
+        assert_eq!(one.export(past.ann_id).await.state, ExportState::Done);
+        scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_new_copy_takes_the_place_of_the_one_before() {
+    for (scratch, [one, _]) in Bench::each().await {
+        let ann = one.signs_in("Ann").await;
+        for _ in 0..2 {
+            one.leaving.exports.ask(&ann).await.unwrap();
+            assert!(one.makes_export().await.unwrap());
+        }
+        one.makes_export().await.unwrap();
+        let listed = one.leaving.exports.list(ann.user().unwrap(), true).await.unwrap().items;
+        assert_eq!(
+            listed.iter().map(|export| export.state).collect::<Vec<_>>(),
+            [ExportState::Done, ExportState::Gone]
+        );
+        let parts = export_part::Entity::find().all(one.db.read()).await.unwrap();
+        assert!(parts.iter().all(|part| part.export_id == listed[0].id) && !parts.is_empty());
+        scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_piece_of_no_copy_goes_and_a_link_is_for_whoever_may_have_it() {
+    for (scratch, [one, _]) in Bench::each().await {
+        let ann = one.signs_in("Ann").await;
+        one.leaving.exports.ask(&ann).await.unwrap();
+        one.makes_export().await.unwrap();
+        let list = async |fresh| one.leaving.exports.list(ann.user().unwrap(), fresh).await.unwrap().items.remove(0);
+        assert!(list(true).await.url.is_some() && list(false).await.url.is_none());
+        let kept = export_part::Entity::find().all(one.db.read()).await.unwrap();
+        let orphan = export_part::Model { export_id: ExportId::from_uuid(one.clock.uuid()), number: 0, bytes: vec![1] };
+        export_part::Entity::insert(orphan.into_active_model()).exec_without_returning(one.db.write()).await.unwrap();
+        one.makes_export().await.unwrap();
+        assert_eq!(export_part::Entity::find().all(one.db.read()).await.unwrap(), kept);
         scratch.drop().await;
     }
 }

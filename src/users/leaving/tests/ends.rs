@@ -200,3 +200,143 @@ async fn whoever_dies_while_purging_another_goes_on() {
         scratch.drop().await;
     }
 }
+
+#[actix_web::test]
+async fn two_who_ask_at_once_are_told_once() {
+    for (scratch, [one, other]) in Bench::each().await {
+        let ann = one.signs_in("Ann").await;
+        let (first, second) = tokio::join!(
+            one.leaving.ask_for_deletion(&ann, LeftMessages::Keep),
+            other.leaving.ask_for_deletion(&ann, LeftMessages::Keep)
+        );
+        assert!(first.unwrap().1.is_some() != second.unwrap().1.is_some());
+        scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn what_opens_doors_goes_first_and_who_cannot_be_purged_comes_last() {
+    for (scratch, [one, _]) in Bench::each().await {
+        let past = Box::pin(a_past(&one)).await;
+        // A conversation that cannot be left: its row is gone.
+        let lost = ConversationId::from_uuid(one.clock.uuid());
+        let mut row = participant::of(past.pair, past.ann_id).one(one.db.read()).await.unwrap().unwrap();
+        row.conversation_id = lost;
+        participant::Entity::insert(row.into_active_model()).exec_without_returning(one.db.write()).await.unwrap();
+        one.leaving.ask_for_deletion(&past.ann, LeftMessages::Keep).await.unwrap();
+        one.clock.advance(Duration::from_secs(1));
+        let cid = one.signs_in("Cid").await;
+        one.is_due(&cid, LeftMessages::Keep).await;
+        assert!(one.purges().await.unwrap() && one.purges().await.unwrap() && !one.purges().await.unwrap());
+        assert_eq!(one.leaving.meters.left_undone.get(), 1);
+        assert!(one.row(cid.user().unwrap()).await.left_at.is_some());
+        let left = traces(&one.db, past.ann_id).await;
+        for table in
+            ["passwords", "second_factors", "devices", "identities", "contact_numbers", "exports", "user_roles"]
+        {
+            assert!(!left.iter().any(|trace| trace.starts_with(table)), "{table} of {left:?}");
+        }
+        one.clock.advance(LEASE);
+        one.leaving.count_due().await.unwrap();
+        let (due, oldest) = (one.leaving.meters.accounts_due.get(), one.leaving.meters.accounts_due_for.get());
+        assert_eq!((due, oldest), (2, 60));
+        participant::Entity::delete_by_id((lost, past.ann_id)).exec(one.db.write()).await.unwrap();
+        one.purges_all().await;
+        Box::pin(is_purged(&one, &past, LeftMessages::Keep)).await;
+        assert_eq!(one.leaving.meters.accounts_due.get(), 0);
+        scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_number_that_very_many_list_goes_out_of_their_books_in_portions() {
+    for (scratch, [one, _]) in Bench::each().await {
+        let ann = one.signs_in("Ann").await;
+        let id = ann.user().unwrap();
+        let number_hash = one.leaving.hash_of_number(&one.row(id).await.phone.unwrap());
+        let lists = |_| contact_number::Model {
+            owner_id: one.ids().user_id(),
+            number_hash: number_hash.clone(),
+            listed: true,
+            sealed_name: None,
+            first_at: one.clock.now(),
+        };
+        for rows in [500, 500, 201] {
+            let rows = (0..rows).map(lists).map(IntoActiveModel::into_active_model).collect::<Vec<_>>();
+            contact_number::Entity::insert_many(rows).exec_without_returning(one.db.write()).await.unwrap();
+        }
+        let left = async || contact_number::listing(&number_hash).count(one.db.read()).await.unwrap();
+        one.is_due(&ann, LeftMessages::Keep).await;
+        let mut seen = std::collections::BTreeSet::new();
+        let mut purge = Box::pin(one.purges());
+        loop {
+            let done = poll_fn(|context| Poll::Ready(purge.as_mut().poll(context).is_ready())).await;
+            seen.insert((left().await, one.row(id).await.left_at.is_some()));
+            if done {
+                break;
+            }
+        }
+        // While it is somewhere, it is hers, so that it can be found by whoever goes on.
+        let seen: Vec<_> = seen.into_iter().collect();
+        assert_eq!(seen, [(0, true), (201, false), (701, false), (1201, false)]);
+        scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_copy_that_is_made_or_there_ends_with_the_account() {
+    for (scratch, [one, other]) in Bench::each().await {
+        for is_there in [true, false] {
+            let ann = one.signs_in("Ann").await;
+            let id = ann.user().unwrap();
+            one.leaving.exports.ask(&ann).await.unwrap();
+            let mut claim = one.leaving.exports.claim("one").await.unwrap().unwrap();
+            one.leaving.exports.add(&mut claim, vec![1; 10]).await.unwrap();
+            if is_there {
+                one.leaving.exports.finish(&claim).await.unwrap();
+            }
+            one.is_due(&ann, LeftMessages::Keep).await;
+            assert!(other.purges().await.unwrap());
+            // What was being made is made no further, and what was asked for late is refused.
+            assert!(one.leaving.exports.add(&mut claim, vec![2; 10]).await.is_err());
+            assert_eq!(code(one.leaving.exports.ask(&ann).await), Some(ErrorCode::UserNotFound));
+            one.purges_all().await;
+            assert!(export_part::Entity::find().all(one.db.read()).await.unwrap().is_empty());
+            assert!(export::of_user(id).one(one.db.read()).await.unwrap().is_none());
+        }
+        scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn what_nobody_is_in_any_more_says_nothing() {
+    for (scratch, [one, _]) in Bench::each().await {
+        let past = Box::pin(a_past(&one)).await;
+        one.is_due(&past.ann, LeftMessages::Keep).await;
+        one.purges_all().await;
+        let bob = one.again(past.bob).await;
+        one.is_due(&bob, LeftMessages::Keep).await;
+        one.purges_all().await;
+        for conversation in [past.pair, past.group, past.left] {
+            let head = conversation::by_id(conversation).one(one.db.read()).await.unwrap().unwrap();
+            assert_eq!((head.participant_count, head.name, head.description), (0, None, None));
+            let all = message::after(conversation, 0).all(one.db.read()).await.unwrap();
+            assert!(!all.is_empty() && all.iter().all(|row| row.text.is_none()));
+        }
+        scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_busy_conversation_is_waited_for() {
+    for (scratch, [one, _]) in Bench::each().await {
+        let ann = one.signs_in("Ann").await;
+        one.is_due(&ann, LeftMessages::Keep).await;
+        let mut claim = one.leaving.claim_purge().await.unwrap().unwrap();
+        for (refused, is_over) in [(ErrorCode::ConversationBusy, false), (ErrorCode::ConversationNotFound, true)] {
+            let mut work = Box::pin(one.leaving.patiently(&mut claim, async || Err::<(), _>(refused.into())));
+            assert_eq!(poll_fn(|context| Poll::Ready(work.as_mut().poll(context).is_ready())).await, is_over);
+        }
+        scratch.drop().await;
+    }
+}
