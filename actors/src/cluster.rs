@@ -93,6 +93,8 @@ pub enum Content {
     Changed,
     /// A session was ended: close its sockets.
     SessionRevoked(SessionId),
+    /// How the user of this topic and this one stand to each other has changed: see what of them may be heard.
+    Standing(UserId),
 }
 
 /// Which ephemeral frames replace each other.
@@ -125,7 +127,7 @@ impl Delivery {
         128 + match &self.content {
             Content::Frames { bytes, .. } | Content::Ephemeral { bytes, .. } => bytes.len(),
             Content::Fill(fill) => fill.items.len() * 512,
-            Content::Changed | Content::SessionRevoked(_) => 0,
+            Content::Changed | Content::SessionRevoked(_) | Content::Standing(_) => 0,
         }
     }
 }

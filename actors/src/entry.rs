@@ -16,9 +16,10 @@ use crate::protocol::view::Status;
 use entities::{SessionId, Timestamp, UserId};
 use parking_lot::{Mutex, RwLock};
 use smallvec::SmallVec;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::{Notify, OnceCell, mpsc};
+use watched::Audiences;
 
 const SHARDS: usize = 64;
 
@@ -35,8 +36,7 @@ struct Inner {
     metrics: Arc<Metrics>,
     mend: mpsc::UnboundedSender<Topic>,
     doubt: Doubt,
-    /// Of whom it has changed who may see what.
-    audiences: Mutex<HashSet<UserId>>,
+    audiences: Mutex<Audiences>,
 }
 
 /// That hints may have been lost, of which topics nobody knows.
@@ -252,10 +252,15 @@ impl Entries {
         let mut state = entry.state.lock();
         if matches!(delivery.content, Content::Changed) {
             if let Topic::Presence(user) = topic {
-                self.0.audiences.lock().insert(user);
+                self.0.audiences.lock().users.insert(user);
             }
             // Before the first snapshot there is nothing to compare with; `settle` asks again.
             state.gap_known |= state.delivered.is_none();
+            self.mend(topic);
+            return;
+        }
+        if let (Content::Standing(other), Topic::User(user)) = (&delivery.content, topic) {
+            self.0.audiences.lock().pairs.insert((user, *other));
             self.mend(topic);
             return;
         }

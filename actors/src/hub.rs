@@ -21,8 +21,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::mpsc;
-pub(crate) use watching::Watch;
 use watching::Watching;
+pub(crate) use watching::{Watch, Which};
 
 /// Listeners served before others of the thread get their turn.
 const TURN: usize = 1000;

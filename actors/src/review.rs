@@ -4,10 +4,11 @@
 use crate::clock::Clock;
 use crate::cluster::{Content, Delivery, Link, Topic};
 use crate::entry::Entries;
+use crate::hub::{Watch, Which};
 use crate::limits::Limits;
 use crate::presence::{Presences, acquaintance};
 use crate::protocol::view::Status;
-use entities::{Db, SessionId, Timestamp, UserId, session, user};
+use entities::{Db, SessionId, Timestamp, UserId, block, session, user};
 use sea_orm::{DbErr, QuerySelect};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -53,9 +54,8 @@ impl Review {
         }
         let since = self.looked_at.minus(MARGIN);
         self.close_ended_sessions(since).await?;
-        self.part_strangers(since).await?;
         self.presences.review_told().await?;
-        self.review_audiences(since).await?;
+        self.review_watches(since).await?;
         let settled = self.deaf_at.is_none_or(|at| now.since(at) >= self.limits.sweep);
         let watched = self.entries.watched();
         show(&self.entries, &self.presences, &watched, settled).await?;
@@ -74,39 +74,29 @@ impl Review {
         Ok(())
     }
 
-    /// It is looked again who may hear what of those of whom that changed since then.
-    async fn review_audiences(&self, since: Timestamp) -> Result<(), DbErr> {
+    /// It is looked again what those may hear of whom they watch for whom that may have changed since then.
+    async fn review_watches(&self, since: Timestamp) -> Result<(), DbErr> {
+        // Who hears nothing may share more than a request by now: nothing tells that somebody has come into a group.
+        let mut watches = self.presences.watches(Which::Blind).await;
         let changed = user::audience_changed_since(since).select_only().column(user::Column::Id);
         let changed: HashSet<UserId> = changed.into_tuple().all(self.db.read()).await?.into_iter().collect();
-        if changed.is_empty() {
-            return Ok(());
-        }
-        self.presences.review(changed).await
-    }
-
-    /// Whoever shares nothing any more with somebody watches them no longer. Only those can who left something since
-    /// then, or whom they watch.
-    async fn part_strangers(&self, since: Timestamp) -> Result<(), DbErr> {
-        // Asked first: mostly nobody has, and the watches of all sockets are many.
+        let blocks = block::changed_since(since).select_only();
+        let blocks = blocks.columns([block::Column::OwnerId, block::Column::UserId]);
+        let blocks: HashSet<Watch> = blocks.into_tuple().all(self.db.read()).await?.into_iter().collect();
+        // Whoever has left a conversation may share nothing any more with those who watch them, or whom they watch.
         let left = acquaintance::left_since(self.db.read(), since).await?;
-        if left.is_empty() {
-            return Ok(());
+        // Asked first: mostly nothing has changed, and the watches of all sockets are many.
+        if !(changed.is_empty() && blocks.is_empty() && left.is_empty()) {
+            let concerns = |(watcher, watched): &Watch| {
+                changed.contains(watched)
+                    || left.contains(watcher)
+                    || left.contains(watched)
+                    || blocks.contains(&(*watcher, *watched))
+                    || blocks.contains(&(*watched, *watcher))
+            };
+            watches.extend(self.presences.watches(Which::All).await.into_iter().filter(concerns));
         }
-        let mut watches = HashSet::new();
-        for hub in self.entries.hubs() {
-            watches.extend(hub.watches(None).await);
-        }
-        watches.retain(|(watcher, watched)| left.contains(watcher) || left.contains(watched));
-        let watches: Vec<(UserId, UserId)> = watches.into_iter().collect();
-        for page in watches.chunks(PAGE) {
-            let known = acquaintance::acquainted_pairs(self.db.read(), page).await?;
-            let strangers: Vec<_> = page.iter().copied().filter(|pair| !known.contains_key(pair)).collect();
-            if !strangers.is_empty() {
-                let strangers: Arc<[_]> = strangers.into();
-                self.entries.hubs().iter().for_each(|hub| hub.unwatch(strangers.clone()));
-            }
-        }
-        Ok(())
+        self.presences.review(watches).await
     }
 }
 

@@ -222,7 +222,10 @@ impl StreamHandler<Vec<Incoming>> for SessionActor {
 impl StreamHandler<Notice> for SessionActor {
     fn handle(&mut self, notice: Notice, context: &mut Self::Context) {
         match notice {
-            Notice::Join { conversation, user_rev } => self.join_one(conversation, Some(user_rev), context),
+            Notice::Join { conversation, user_rev } => {
+                self.join_one(conversation, Some(user_rev), context);
+                self.review_watched(false, context);
+            }
             Notice::Emptied => {
                 self.push_hints();
                 self.push_heads(context);
@@ -230,7 +233,7 @@ impl StreamHandler<Notice> for SessionActor {
             Notice::Left(conversation) => {
                 // Removed and added again, the hints of which may have come in any order: the rows tell.
                 self.join_one(conversation, None, context);
-                self.review_watched(context);
+                self.review_watched(true, context);
             }
             Notice::BeatOut => self.await_answer(context),
             Notice::Revoked => {

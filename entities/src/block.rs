@@ -2,8 +2,8 @@
 //!
 //! Never here: what follows from it.
 
-use crate::UserId;
 use crate::time::UnixTimestamp;
+use crate::{Timestamp, UserId};
 use sea_orm::ExprTrait;
 use sea_orm::entity::prelude::*;
 /// One block. It stays as a tombstone when it was lifted.
@@ -23,6 +23,8 @@ pub struct Model {
     pub user_rev: i64,
     /// When it was made.
     pub created_at: UnixTimestamp,
+    /// When it was made or lifted last.
+    pub changed_at: UnixTimestamp,
 }
 
 impl ActiveModelBehavior for ActiveModel {}
@@ -42,4 +44,9 @@ pub fn between(user: UserId, others: &[UserId]) -> Select<Entity> {
     let by_user = COLUMN.owner_id.eq(user).and(COLUMN.user_id.is_in(others.to_vec()));
     let of_user = COLUMN.user_id.eq(user).and(COLUMN.owner_id.is_in(others.to_vec()));
     Entity::find().filter(by_user.or(of_user)).filter(COLUMN.removed.eq(false))
+}
+
+/// What was blocked or unblocked since this moment, by anybody.
+pub fn changed_since(since: Timestamp) -> Select<Entity> {
+    Entity::find().filter(COLUMN.changed_at.gte(since))
 }

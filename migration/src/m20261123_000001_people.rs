@@ -148,8 +148,10 @@ const DEFINITIONS: &[&str] = &[
         removed BOOLEAN NOT NULL,
         user_rev BIGINT NOT NULL,
         created_at BIGINT NOT NULL,
+        changed_at BIGINT NOT NULL,
         PRIMARY KEY (owner_id, user_id)
     ) {clustered}",
+    "CREATE INDEX blocks_changed_at ON blocks (changed_at)",
     "CREATE INDEX blocks_user_id ON blocks (user_id, owner_id)",
     "CREATE INDEX blocks_user_rev ON blocks (owner_id, user_rev)",
     "ALTER TABLE conversations ADD COLUMN blocked BOOLEAN NOT NULL DEFAULT {false}",

@@ -45,6 +45,7 @@ impl Run for ChangePhone {
         let passed = app.auth.try_code(id, &self.code, purpose, caller.address).await?;
         let Changed { before, after } = app.auth.take_contact(by, caller.address, &passed).await?;
         app.entries.user_changed(by.user);
+        app.entries.profile_changed(by.user);
         app.contacts.look_for_arrivals();
         app.auth.notices.tell(&before, News::PhoneChanged);
         // Whoever has the old number learns of it even where there is an e-mail address.

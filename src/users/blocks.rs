@@ -1,5 +1,6 @@
 //! Whom somebody blocks.
-//! Never what others see of it: nobody is told that they are blocked.
+//! Never what others see of it: no event tells anybody that they are blocked. Whoever tries can find out: the other looks
+//! offline, shows no picture, and takes no message in the private conversation.
 //!
 //! # Why in this order
 //! A block is true for the pair's private conversation in the transaction that writes it. The journal and whoever opens
@@ -11,7 +12,7 @@ use crate::app::App;
 use crate::gateway::dispatch::Run;
 use actors::caller::Caller;
 use actors::conversation::blocking;
-use actors::privacy::{audience_changed, people};
+use actors::privacy::people;
 use actors::protocol::command::{Block, ListBlocked, Unblock};
 use actors::protocol::view::{Blocked, ListedBlock, Page};
 use actors::protocol::{ErrorCode, Outcome, Refusal, check, view};
@@ -62,7 +63,8 @@ impl Run for ListBlocked {
 
 /// What one attempt came to.
 enum Attempt {
-    Done(Option<Blocked>),
+    /// How it stands, and whether that is new.
+    Done(Option<Blocked>, bool),
     /// The two have opened a conversation meanwhile, which must be locked before them.
     Again,
 }
@@ -72,9 +74,11 @@ async fn set(app: &App, by: UserId, other: UserId, blocked: bool) -> Outcome<Opt
     loop {
         let attempt =
             transact(&app.db, &*app.clock, async |transaction| write(transaction, app, (by, other), blocked).await);
-        if let Attempt::Done(row) = attempt.await? {
-            app.entries.user_changed(by);
-            [by, other].into_iter().for_each(|user| app.entries.audience_changed(user));
+        if let Attempt::Done(row, changed) = attempt.await? {
+            if changed {
+                app.entries.user_changed(by);
+                app.entries.standing_changed(by, other);
+            }
             return Ok(row);
         }
     }
@@ -103,16 +107,16 @@ async fn write(
                 return Err(ErrorCode::ContactsFull.into());
             }
         }
-        let created_at = was.filter(|_| !blocked).map_or_else(|| app.clock.now(), |row| row.created_at);
+        let changed_at = app.clock.now();
+        let created_at = was.filter(|_| !blocked).map_or(changed_at, |row| row.created_at);
         let user_rev = owner.user_rev + 1;
-        let row = block::Model { owner_id: by, user_id: other, removed: !blocked, user_rev, created_at };
+        let row = block::Model { owner_id: by, user_id: other, removed: !blocked, user_rev, created_at, changed_at };
         // What the other one asks is not to be heard meanwhile.
         let hidden = match pair {
             Some(pair) => blocking::hide_request(transaction, pair, by, blocked, user_rev + 1).await?,
             None => false,
         };
         counters::raise(transaction, owner, 1 + usize::from(hidden)).await?;
-        audience_changed(transaction, app.clock.now(), &[by, other]).await?;
         save(transaction, row.clone()).await?;
         Some(row)
     };
@@ -120,13 +124,13 @@ async fn write(
         let by_other = block::of(other, by).one(transaction).await?.is_some_and(|row| !row.removed);
         blocking::set(transaction, pair, blocked || by_other).await?;
     }
-    Ok(Attempt::Done(row.map(|row| Blocked::from_row(&row))))
+    Ok(Attempt::Done(row.map(|row| Blocked::from_row(&row)), stands != blocked))
 }
 
 async fn save(transaction: &DatabaseTransaction, row: block::Model) -> Outcome<()> {
-    use block::Column::{CreatedAt, OwnerId, Removed, UserId, UserRev};
+    use block::Column::{ChangedAt, CreatedAt, OwnerId, Removed, UserId, UserRev};
     let replaced = sea_orm::sea_query::OnConflict::columns([OwnerId, UserId])
-        .update_columns([Removed, UserRev, CreatedAt])
+        .update_columns([Removed, UserRev, CreatedAt, ChangedAt])
         .to_owned();
     let insert = block::Entity::insert(row.into_active_model()).on_conflict(replaced);
     insert.exec_without_returning(transaction).await?;

@@ -22,9 +22,12 @@ impl Run for GetPrivacy {
 impl Run for UpdatePrivacy {
     async fn run(self, app: &App, caller: &Caller) -> Outcome<view::OwnPrivacy> {
         let user = caller.user()?;
-        let updated = update(&app.db, &*app.clock, user, self).await?;
-        app.entries.user_changed(user);
-        app.entries.audience_changed(user);
+        let (updated, changed) = update(&app.db, &*app.clock, user, self).await?;
+        // Whoever writes what stands there already is at their device, which is nobody's business.
+        if changed {
+            app.entries.user_changed(user);
+            app.entries.audience_changed(user);
+        }
         Ok(updated)
     }
 }
@@ -33,20 +36,25 @@ fn shown(row: &user::Model) -> view::OwnPrivacy {
     view::OwnPrivacy { user_rev: row.settings_user_rev, privacy: row.privacy }
 }
 
-/// Changes what is given, and keeps the rest, as it is once nobody else changes it.
+/// Changes what is given, and keeps the rest, as it is once nobody else changes it; tells whether anything did change.
 ///
 /// # Errors
 /// `user.not_found`; a fault of the database.
-pub async fn update(db: &Db, clock: &dyn Clock, user: UserId, patch: UpdatePrivacy) -> Outcome<view::OwnPrivacy> {
+pub async fn update(
+    db: &Db,
+    clock: &dyn Clock,
+    user: UserId,
+    patch: UpdatePrivacy,
+) -> Outcome<(view::OwnPrivacy, bool)> {
     transact(db, clock, async |transaction| {
         let row = locked(transaction, user).await?.ok_or(ErrorCode::UserNotFound)?;
         let privacy = merged(row.privacy, patch);
         if privacy == row.privacy {
-            return Ok(shown(&row));
+            return Ok((shown(&row), false));
         }
         let audience_changed_at = Set(Some(clock.now()));
         let changed = user::ActiveModel { privacy: Set(privacy), audience_changed_at, ..Default::default() };
-        Ok(shown(&write(transaction, user, changed).await?.ok_or(ErrorCode::UserNotFound)?))
+        Ok((shown(&write(transaction, user, changed).await?.ok_or(ErrorCode::UserNotFound)?), true))
     })
     .await
 }
@@ -102,7 +110,7 @@ mod tests {
             assert_eq!((row.user_rev, row.settings_user_rev), (10, 10));
             assert!(FIELDS.iter().all(|field| json!(row.privacy)[field] == "contacts"), "{:?}", row.privacy);
             let same = update(&scratch.db, &*clock, ann, patch(json!({ "photo": "contacts" }))).await.unwrap();
-            assert_eq!(same.user_rev, 10);
+            assert_eq!((same.0.user_rev, same.1), (10, false));
             scratch.drop().await;
         }
     }

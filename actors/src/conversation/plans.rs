@@ -179,6 +179,8 @@ async fn every_read_finds_its_rows_by_an_index(db: &Db) {
     assert_eq!(crate::privacy::people(&recorder, user, &[user]).await.unwrap().len(), 1);
     let changed = entities::user::audience_changed_since(Timestamp::from_millis(1)).all(&recorder).await.unwrap();
     assert!(changed.is_empty());
+    let changed = entities::block::changed_since(Timestamp::from_millis(1)).all(&recorder).await.unwrap();
+    assert!(changed.is_empty());
     let own = read::user_items(&recorder, &[(user, 0)], Some(51)).await.unwrap();
     assert!(!own[&user].1.is_empty());
     let message = MessageId::from_uuid(id(2, 1010));

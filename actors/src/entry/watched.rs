@@ -9,6 +9,21 @@ use entities::UserId;
 use std::collections::HashSet;
 use std::sync::Arc;
 
+/// Of whom it has changed who may see what.
+#[derive(Default)]
+pub(crate) struct Audiences {
+    /// Everybody who watches these may see more of them, or less.
+    pub(crate) users: HashSet<UserId>,
+    /// The first of each pair may see more of the second, or less.
+    pub(crate) pairs: HashSet<(UserId, UserId)>,
+}
+
+impl Audiences {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.users.is_empty() && self.pairs.is_empty()
+    }
+}
+
 impl Entries {
     /// The users whom somebody here watches.
     pub(crate) fn watched(&self) -> Vec<UserId> {
@@ -31,14 +46,25 @@ impl Entries {
         self.deliver(Arc::new(Delivery { topic: Topic::Presence(user), numbers: None, content }));
     }
 
+    /// The same of these two alone: one of them blocks the other, or does no more. Only nodes where they have sockets
+    /// look.
+    pub fn standing_changed(&self, one: UserId, other: UserId) {
+        for (user, other) in [(one, other), (other, one)] {
+            let content = Content::Standing(other);
+            self.deliver(Arc::new(Delivery { topic: Topic::User(user), numbers: None, content }));
+        }
+    }
+
     /// Of whom it has changed, since this was asked last, who may see what.
-    pub(crate) fn take_audiences(&self) -> HashSet<UserId> {
+    pub(crate) fn take_audiences(&self) -> Audiences {
         std::mem::take(&mut *self.0.audiences.lock())
     }
 
     /// The same is still to be looked at.
-    pub(crate) fn put_back_audiences(&self, users: HashSet<UserId>) {
-        self.0.audiences.lock().extend(users);
+    pub(crate) fn put_back_audiences(&self, told: Audiences) {
+        let mut audiences = self.0.audiences.lock();
+        audiences.users.extend(told.users);
+        audiences.pairs.extend(told.pairs);
     }
 
     /// Somebody who begins to watch was told so. If others were told otherwise, all are told again.

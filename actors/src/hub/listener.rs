@@ -93,7 +93,7 @@ impl Listener {
             Content::SessionRevoked(session) if socket.session.get() == Some(*session) => {
                 socket.notify(Notice::Revoked)
             }
-            Content::SessionRevoked(_) | Content::Changed => {}
+            Content::SessionRevoked(_) | Content::Standing(_) | Content::Changed => {}
         }
         if let Some((_, rev)) = delivery.numbers {
             self.since_rev.set(rev);

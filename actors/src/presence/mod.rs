@@ -96,7 +96,7 @@ impl Presences {
         let viewer = caller.user()?;
         let known = acquainted(self.db.read(), viewer, &command.user_ids).await?;
         let sights = self.sights(viewer, known).await?;
-        Ok(view::Presences { items: self.look_as(sights).await? })
+        Ok(view::Presences { items: self.look_as(&sights).await? })
     }
 
     /// `presence.watch`.
@@ -115,23 +115,30 @@ impl Presences {
         }
         let reviews: HashMap<UserId, u64> = known.keys().map(|other| (*other, socket.reviews(*other))).collect();
         let new: Vec<UserId> = known.keys().copied().filter(|other| !before.contains(other)).collect();
-        let found = self.sights(user, known).await.inspect_err(|_| {
+        // Again: nobody reviewed what changed before this socket listened.
+        let asked: Vec<UserId> = known.into_keys().collect();
+        let found = async { self.sights(user, acquainted(self.db.read(), user, &asked).await?).await };
+        let found = found.await.inspect_err(|_| {
             new.iter().for_each(|other| socket.detach(Topic::Presence(*other)));
         })?;
-        let mut sights = HashMap::new();
         for (other, reviews) in reviews {
             // Who has gone since is neither shown nor watched.
             let Some(found) = found.get(&other) else {
                 socket.detach(Topic::Presence(other));
                 continue;
             };
-            sights.insert(other, socket.sees(other, *found, reviews));
+            socket.sees(other, *found, reviews);
             socket.release(Topic::Presence(other), 0, 0);
         }
-        let seen: HashSet<UserId> =
-            sights.iter().filter(|(_, sight)| **sight == Sight::All).map(|(other, _)| *other).collect();
-        let items = self.look_as(sights).await?;
-        let shown = items.iter().filter(|item| seen.contains(&item.user_id));
+        // What was reviewed while this looked was told already: the answer comes after it, and must say the same.
+        let (sights, items) = loop {
+            let sights = socket.sights(found.keys().copied());
+            let items = self.look_as(&sights).await?;
+            if socket.sights(found.keys().copied()) == sights {
+                break (sights, items);
+            }
+        };
+        let shown = items.iter().filter(|item| sights[&item.user_id].presence);
         shown.for_each(|item| self.entries.show(item.user_id, item.status));
         Ok(view::Presences { items })
     }
@@ -144,10 +151,13 @@ impl Presences {
         Ok(())
     }
 
-    /// Who of `watched` the user shares no conversation with any more.
-    pub async fn estranged(&self, user: UserId, watched: Vec<UserId>) -> Outcome<Vec<UserId>> {
-        let known = acquainted(self.db.read(), user, &watched).await?;
-        Ok(watched.into_iter().filter(|other| !known.contains_key(other)).collect())
+    /// Looks again what a user may hear of those whom they watch here, since they have come into a conversation or left
+    /// one: with whom they share none any more, they watch no more.
+    ///
+    /// # Errors
+    /// Those of the database; the sweep then looks.
+    pub async fn review_of(&self, user: UserId, watched: Vec<UserId>) -> Outcome<()> {
+        Ok(self.review(watched.into_iter().map(|other| (user, other))).await?)
     }
 
     /// How these users are shown, in their order, and who is nowhere; `None` while nobody can tell.
@@ -168,11 +178,11 @@ impl Presences {
     }
 
     /// How these users are shown to whoever may be told this of each.
-    async fn look_as(&self, sights: HashMap<UserId, Sight>) -> Result<Vec<Presence>, DbErr> {
-        let (seen, hidden): (Vec<_>, Vec<_>) = sights.into_iter().partition(|(_, sight)| *sight == Sight::All);
-        let seen: Vec<UserId> = seen.into_iter().map(|(user, _)| user).collect();
+    async fn look_as(&self, sights: &HashMap<UserId, Sight>) -> Result<Vec<Presence>, DbErr> {
+        let (seen, hidden): (Vec<UserId>, Vec<UserId>) =
+            sights.keys().partition(|user| sights.get(*user).is_some_and(|sight| sight.presence));
         let mut shown = self.look(&seen).await?;
-        let offline = |(user_id, _)| Presence { user_id, status: Status::Offline, last_seen_at: None };
+        let offline = |user_id| Presence { user_id, status: Status::Offline, last_seen_at: None };
         shown.extend(hidden.into_iter().map(offline));
         Ok(shown)
     }

@@ -2,8 +2,8 @@
 //! Never what is sent.
 
 use super::SessionActor;
-use crate::cluster::Topic;
 use crate::outbox::CloseCode;
+use crate::presence::Sight;
 use crate::protocol::event::{self, Event};
 use actix::prelude::*;
 use bytes::Bytes;
@@ -112,16 +112,16 @@ impl SessionActor {
         }
     }
 
-    /// Whom the user shares no conversation with any more is watched no more.
-    pub(super) fn review_watched(&self, context: &mut Context<Self>) {
-        let watched: Vec<UserId> = self.socket.watched().into_iter().collect();
+    /// The user has come into a conversation: of whom they hear nothing they may hear more. Or they have left one: of
+    /// anybody they may hear less.
+    pub(super) fn review_watched(&self, left: bool, context: &mut Context<Self>) {
+        let sights = self.socket.sights(self.socket.watched().into_iter());
+        let concerned = sights.into_iter().filter(|(_, sight)| left || *sight == Sight::default());
+        let watched: Vec<UserId> = concerned.map(|(user, _)| user).collect();
         let Some(user) = self.socket.user.get().filter(|_| !watched.is_empty()) else { return };
         let presences = self.deps.presences.clone();
-        let reviewed = async move { presences.estranged(user, watched).await };
-        context.spawn(reviewed.into_actor(self).map(|estranged, session, _| {
-            for other in estranged.unwrap_or_default() {
-                session.socket.detach(Topic::Presence(other));
-            }
-        }));
+        // Where it fails, the sweep looks.
+        let reviewed = async move { drop(presences.review_of(user, watched).await) };
+        context.spawn(reviewed.into_actor(self));
     }
 }

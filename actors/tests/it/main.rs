@@ -14,4 +14,5 @@ mod leases;
 mod presence;
 mod reading;
 mod rooms;
+mod sights;
 mod standing;

@@ -5,24 +5,24 @@ use super::support::*;
 use actors::caller::{Caller, Identity};
 use actors::cluster::most_present;
 use actors::protocol::Door;
-use entities::{Audience, Privacy, participant, user};
-use sea_orm::{ActiveModelTrait, ConnectionTrait, Set};
+use entities::user;
+use sea_orm::ConnectionTrait;
 use view::Status;
 
 /// Two nodes of one clock; ann watches bob on the first.
-struct Town {
-    one: Node,
-    two: Node,
-    bob: UserId,
-    watcher: Ear,
+pub struct Town {
+    pub one: Node,
+    pub two: Node,
+    pub bob: UserId,
+    pub watcher: Ear,
 }
 
 /// The one that everybody has here.
-fn device() -> SessionId {
+pub fn device() -> SessionId {
     SessionId::from_uuid(uuid::Uuid::nil())
 }
 
-fn caller(ear: &Ear) -> Caller {
+pub fn caller(ear: &Ear) -> Caller {
     let identity = Identity { user: ear.user, session: device(), expires_at: Timestamp::EPOCH };
     Caller {
         identity: Some(identity),
@@ -36,11 +36,11 @@ fn caller(ear: &Ear) -> Caller {
 }
 
 impl Town {
-    async fn on(stage: &Stage) -> Town {
+    pub async fn on(stage: &Stage) -> Town {
         Town::joined_by(stage, &LocalBus::new()).await
     }
 
-    async fn joined_by(stage: &Stage, bus: &Arc<LocalBus>) -> Town {
+    pub async fn joined_by(stage: &Stage, bus: &Arc<LocalBus>) -> Town {
         let one = Node::named(stage, bus, "one").await;
         let two = Node::start(stage, Setting::named(bus, "two").at(&one.clock)).await;
         let [ann, bob] = one.users(["ann", "bob"]).await;
@@ -52,7 +52,7 @@ impl Town {
     }
 
     /// What the watcher heard since it was asked last.
-    async fn heard(&self) -> Vec<String> {
+    pub async fn heard(&self) -> Vec<String> {
         self.one.is_quiet().await;
         let told = self.watcher.hears();
         told.iter().map(|event| event["data"]["status"].as_str().unwrap().to_owned()).collect()
@@ -66,12 +66,12 @@ impl Town {
         .await;
     }
 
-    async fn looks(&self, node: &Node) -> view::Presence {
+    pub async fn looks(&self, node: &Node) -> view::Presence {
         let command = GetPresence { user_ids: vec![self.bob] };
         node.presences.get(&caller(&self.watcher), command).await.unwrap().items.remove(0)
     }
 
-    async fn sets(&self, node: &Node, status: Status) {
+    pub async fn sets(&self, node: &Node, status: Status) {
         let ear = Ear::new(node, self.bob);
         node.presences.set(&caller(&ear), SetPresence { status }).await.unwrap();
     }
@@ -190,90 +190,11 @@ on_both! {
         one.presences.opened(bob, device()).await;
         one.is_quiet().await;
         assert!(stranger.hears().is_empty());
-        assert_eq!(one.presences.estranged(town.watcher.user, vec![bob, eve]).await.unwrap(), [eve]);
         // Who watches no more hears no more.
         assert_eq!(town.heard().await, ["online"]);
         one.presences.unwatch(&caller(&town.watcher), UnwatchPresence { user_ids: None }).await.unwrap();
         town.sets(one, Status::Away).await;
         assert!(town.heard().await.is_empty());
-    }
-
-    async fn who_may_see_somebody_no_more_is_told_so_by_a_hint_or_by_the_sweep(stage: &Stage) {
-        let bus = LocalBus::new();
-        let town = Town::joined_by(stage, &bus).await;
-        let (one, two, bob) = (&town.one, &town.two, town.bob);
-        one.presences.opened(bob, device()).await;
-        assert_eq!(town.heard().await, ["online"]);
-        for lost in [false, true] {
-            bus.lose_hints(lost);
-            for (audience, shown) in [(Audience::Nobody, "offline"), (Audience::Everyone, "online")] {
-                let privacy = Privacy { last_seen: audience, ..Privacy::default() };
-                let row = user::ActiveModel { id: Set(bob), privacy: Set(privacy), ..Default::default() };
-                row.update(two.db.write()).await.unwrap();
-                let now = actors::clock::Clock::now(two.clock.as_ref());
-                actors::privacy::audience_changed(two.db.write(), now, &[bob]).await.unwrap();
-                two.entries.audience_changed(bob);
-                assert!(town.watcher.hears().is_empty(), "not before the rows were read");
-                if lost {
-                    one.sweeps().await;
-                } else {
-                    one.mends().await;
-                }
-                let told = town.watcher.hears();
-                let statuses: Vec<&Value> =
-                    told.iter().filter(|told| told["event"] == "presence.changed").map(|told| &told["data"]).collect();
-                assert_eq!(statuses, [&json!({ "userId": bob, "status": shown })], "lost: {lost}");
-                // Once, however often it is looked at.
-                one.sweeps().await;
-                assert!(town.heard().await.is_empty());
-            }
-            // What changes while somebody is hidden is not told; what they find then is how it is.
-            town.sets(one, Status::Online).await;
-        }
-    }
-
-    async fn that_a_request_was_taken_up_is_found_by_the_sweep_where_the_hint_is_lost(stage: &Stage) {
-        let bus = LocalBus::new();
-        let one = Node::named(stage, &bus, "one").await;
-        let two = Node::start(stage, Setting::named(&bus, "two").at(&one.clock)).await;
-        let [ann, bob] = one.users(["ann", "bob"]).await;
-        let chat = one.group(ann, &[bob]).await;
-        let asked = participant::ActiveModel { request: Set(true), ..one.member(chat, bob).await.into() };
-        asked.update(one.db.write()).await.unwrap();
-        let watcher = Ear::new(&one, ann);
-        one.presences.watch(&caller(&watcher), WatchPresence { user_ids: vec![bob] }).await.unwrap();
-        two.presences.opened(bob, device()).await;
-        one.sweeps().await;
-        assert!(watcher.hears().is_empty(), "nothing, before he answers");
-        bus.lose_hints(true);
-        two.says(chat, bob, "hello").await;
-        one.sweeps().await;
-        let told = watcher.hears();
-        assert_eq!(told.iter().map(|told| &told["data"]["status"]).collect::<Vec<_>>(), ["online"]);
-    }
-
-    async fn what_changes_while_somebody_is_hidden_is_found_when_they_are_shown_again(stage: &Stage) {
-        let town = Town::on(stage).await;
-        let (one, bob) = (&town.one, town.bob);
-        let lets = async |last_seen| {
-            let privacy = Privacy { last_seen, ..Privacy::default() };
-            let row = user::ActiveModel { id: Set(bob), privacy: Set(privacy), ..Default::default() };
-            row.update(one.db.write()).await.unwrap();
-            one.entries.audience_changed(bob);
-            one.mends().await;
-        };
-        lets(Audience::Nobody).await;
-        town.watcher.hears();
-        one.presences.opened(bob, device()).await;
-        town.sets(one, Status::Busy).await;
-        assert!(town.heard().await.is_empty());
-        let hidden = view::Presence { user_id: bob, status: Status::Offline, last_seen_at: None };
-        assert_eq!(town.looks(one).await, hidden);
-        lets(Audience::Everyone).await;
-        let told = town.watcher.hears();
-        assert!(told.iter().any(|told| told["data"] == json!({ "userId": bob, "status": "busy" })), "{told:?}");
-        town.sets(one, Status::Away).await;
-        assert_eq!(town.heard().await, ["away"]);
     }
 
     async fn what_hints_did_not_tell_the_sweep_does(stage: &Stage) {

@@ -22,7 +22,14 @@ async fn lists(rows: &Rows, owner_id: UserId, user_id: UserId, suggested: bool, 
 }
 
 async fn blocks(rows: &Rows, owner_id: UserId, user_id: UserId, removed: bool) {
-    let row = block::Model { owner_id, user_id, removed, user_rev: 1, created_at: Timestamp::EPOCH };
+    let row = block::Model {
+        owner_id,
+        user_id,
+        removed,
+        user_rev: 1,
+        created_at: Timestamp::EPOCH,
+        changed_at: Timestamp::EPOCH,
+    };
     row.into_active_model().insert(rows.db.write()).await.unwrap();
 }
 

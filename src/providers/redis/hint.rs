@@ -32,6 +32,7 @@ enum Kind {
     Ephemeral(Option<EphemeralKey>),
     Changed,
     SessionRevoked(SessionId),
+    Standing(UserId),
 }
 
 /// A topic's channel.
@@ -62,6 +63,7 @@ pub fn encode(origin: u64, delivery: &Delivery) -> Vec<u8> {
         Content::Frames { bytes, parts } if bytes.len() <= LONGEST => (Kind::Frames(parts.clone()), &bytes[..]),
         Content::Ephemeral { bytes, key } => (Kind::Ephemeral(*key), &bytes[..]),
         Content::SessionRevoked(session) => (Kind::SessionRevoked(*session), &[][..]),
+        Content::Standing(other) => (Kind::Standing(*other), &[][..]),
         Content::Frames { .. } | Content::Fill(_) | Content::Changed => (Kind::Changed, &[][..]),
     };
     let mut bytes = Vec::with_capacity(1 + ORIGIN + 64 + frames.len());
@@ -93,6 +95,7 @@ pub fn decode(own: u64, topic: Topic, hint: Vec<u8>) -> Option<Arc<Delivery>> {
         Kind::Frames(parts) if fits(&parts, bytes.len()) => delivery(numbers, Content::Frames { bytes, parts }),
         Kind::Ephemeral(key) => delivery(None, Content::Ephemeral { bytes, key }),
         Kind::SessionRevoked(session) => delivery(None, Content::SessionRevoked(session)),
+        Kind::Standing(other) => delivery(None, Content::Standing(other)),
         Kind::Frames(_) | Kind::Changed => changed(),
     }
 }
@@ -144,6 +147,7 @@ mod tests {
             Content::Ephemeral { bytes: Bytes::from_static(b"typing"), key: None },
             Content::Ephemeral { bytes: Bytes::from_static(b"read"), key },
             Content::SessionRevoked(session),
+            Content::Standing(UserId::from_uuid(Uuid::from_u128(9))),
             Content::Changed,
         ];
         let unnumbered = unnumbered.map(|content| Delivery { topic: topics()[1], numbers: None, content });

@@ -119,7 +119,8 @@ async fn list_blocked(
 /// Blocks somebody.
 ///
 /// Neither sees any more whether the other is there, nor what becomes of their profile; nothing is said in their private
-/// conversation; in groups both stay. Nobody is told that they are blocked.
+/// conversation; in groups both stay. No event tells anybody that they are blocked, but whoever writes is refused
+/// (`conversation.blocked`), and sees the other offline and without a picture.
 #[utoipa::path(
     put, path = "/users/me/blocked/{userId}", operation_id = Block::NAME, tag = "contacts",
     params(("userId" = UserId, Path, description = "Whom")),

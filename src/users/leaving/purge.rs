@@ -130,6 +130,7 @@ impl Leaving {
             if let Some(ended) = ended.await? {
                 *claim = ended;
                 self.entries.user_changed(claim.user);
+                self.entries.profile_changed(claim.user);
                 return Ok(());
             }
             self.hold_purge(claim).await?;

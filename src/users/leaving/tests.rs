@@ -220,7 +220,7 @@ async fn furnishes(bench: &Bench, of: UserId, other: UserId) {
         contact::Entity::insert(row.into_active_model()).exec_without_returning(db).await.unwrap();
     }
     for (owner_id, user_id) in [(of, other), (other, of)] {
-        keeps! { block { owner_id: owner_id, user_id: user_id, removed: false, user_rev: 1, created_at: at } }
+        keeps! { block { owner_id: owner_id, user_id: user_id, removed: false, user_rev: 1, created_at: at, changed_at: at } }
     }
     let number_hash = bench.leaving.hash_of_number(&phone);
     for (owner_id, number_hash) in [(of, hash("number")), (other, number_hash)] {
