@@ -36,11 +36,13 @@ pub async fn changed(
 
 fn item(row: &QueryResult) -> Result<(UserId, UserItem), DbErr> {
     let (owner, user_id): (UserId, UserId) = (row.try_get_by_index(0)?, row.try_get_by_index(1)?);
-    let (user_rev, removed) = (row.try_get_by_index(2)?, row.try_get_by_index(3)?);
+    let (user_rev, removed): (i64, bool) = (row.try_get_by_index(2)?, row.try_get_by_index(3)?);
     let since: Timestamp = row.try_get_by_index(4)?;
     let item = match row.try_get_by_index(5)? {
         true => {
-            let (favourite, suggested) = (row.try_get_by_index(7)?, row.try_get_by_index(8)?);
+            // A tombstone remembers whether it was one, in case it comes back.
+            let favourite = row.try_get_by_index::<bool>(7)? && !removed;
+            let suggested = row.try_get_by_index(8)?;
             let contact = view::Contact {
                 user_id,
                 name: row.try_get_by_index(6)?,

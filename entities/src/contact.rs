@@ -20,11 +20,13 @@ pub struct Model {
     pub name: Option<String>,
     /// Whether they stand on top.
     pub favourite: bool,
-    /// Not in the address book, but proposed for it: they have the owner's number.
+    /// Not in the address book, but proposed for it: they have the owner's number. On a tombstone: taken off the list of
+    /// those.
     pub suggested: bool,
     /// A tombstone.
     pub removed: bool,
-    /// Came in by a sync of numbers; one that replaces the list takes it out again.
+    /// Came in by a sync of numbers; one that replaces the list takes it out again. On a tombstone: one did so, and
+    /// another brings it back as it was; what was taken out by hand stays out.
     pub by_number: bool,
     /// The owner's `user_rev` when this row last changed.
     pub user_rev: i64,

@@ -20,6 +20,8 @@ pub struct Model {
     pub listed: bool,
     /// What the owner calls whoever has it, sealed.
     pub sealed_name: Option<Vec<u8>>,
+    /// The owner's `user_rev` when it was listed last: tells what a list that came in parts did not hold.
+    pub listed_rev: i64,
     /// When the owner asked first: what the budget counts.
     pub first_at: UnixTimestamp,
 }

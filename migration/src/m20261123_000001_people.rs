@@ -131,6 +131,7 @@ const DEFINITIONS: &[&str] = &[
         number_hash {bytes} NOT NULL,
         listed BOOLEAN NOT NULL,
         sealed_name {bytes},
+        listed_rev BIGINT NOT NULL,
         first_at BIGINT NOT NULL,
         PRIMARY KEY (owner_id, number_hash)
     ) {clustered}",

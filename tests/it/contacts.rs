@@ -49,33 +49,42 @@ async fn sets_privacy(whom: &Person, subject: &str, audience: &str) {
 stories! {
     async fn people_are_found_by_the_numbers_that_one_knows(stage: Stage) {
         let node = Node::start(&stage).await;
-        let [ann, bob, cid, dan] = node.people(["ann", "bob", "cid", "dan"]).await;
-        let (bobs, cids) = (bob.id.to_string(), cid.id.to_string());
+        let [ann, bob, cid, dan, eve] = node.people(["ann", "bob", "cid", "dan", "eve"]).await;
+        let bobs = bob.id.to_string();
         let ids = |reply: &Value| matched(reply).into_iter().map(|(_, id, _)| id.to_owned()).collect::<Vec<_>>();
         ann.befriends(&dan).await.ok();
-        for door in ann.doors().await {
+        for (at, (door, cid)) in ann.doors().await.into_iter().zip([&cid, &eve]).enumerate() {
+            let cids = cid.id.to_string();
+            let are = async |names: &[&str]| {
+                let mut names = names.to_vec();
+                names.sort_unstable();
+                assert_eq!(who(&book(&door, "all").await), names);
+            };
             let known = [(&*bob.phone, "Uncle Bob"), ("110", "police"), ("+4915199999999", "eve"), (&*bob.phone, "again")];
             let reply = syncs(&door, "replace", &known).await;
             assert_eq!(matched(&reply), [(0, &*bobs, "Uncle Bob")]);
             assert_eq!((&reply["unmatched"], &reply["invalid"]), (&json!(1), &json!([1])));
-            assert_eq!(who(&book(&door, "all").await), ["bob", "dan"]);
+            are(&["bob", "dan"]).await;
             // The same once more is nothing new.
             let rev = ann.own_changes(0).await.ok()["nextUserRev"].clone();
             assert_eq!(syncs(&door, "replace", &known).await, reply);
             assert_eq!(ann.own_changes(0).await.ok()["nextUserRev"], rev);
 
             assert_eq!(ids(&syncs(&door, "merge", &[(&cid.phone, "")]).await), [&*cids]);
-            assert_eq!(who(&book(&door, "all").await), ["bob", "cid", "dan"]);
+            are(&["bob", &cid.name, "dan"]).await;
             // Whom a list does not hold any more goes out; who was added by hand stays.
             let reply = syncs(&door, "replace", &[(&cid.phone, "C.")]).await;
             assert_eq!(matched(&reply), [(0, &*cids, "C.")]);
-            assert_eq!(who(&book(&door, "all").await), ["cid", "dan"]);
+            are(&[&cid.name, "dan"]).await;
             // Whoever was named by hand is there by hand.
             door.calls("users.renameContact", json!({ "userId": cid.id, "name": "Cid" })).await.ok();
             let left = syncs(&door, "replace", &[]).await["budgetLeft"].clone();
-            assert_eq!(who(&book(&door, "all").await), ["cid", "dan"]);
+            are(&[&cid.name, "dan"]).await;
             door.calls("users.removeContact", json!({ "userId": cid.id })).await.ok();
-            assert_eq!(left, 5_000 - 3);
+            assert_eq!(left, 5_000 - 3 - at);
+            // Whom one has removed comes back by hand alone.
+            assert_eq!(ids(&syncs(&door, "replace", &[(&cid.phone, "C.")]).await), [""; 0]);
+            are(&["dan"]).await;
         }
         let national = json!({ "contacts": [{ "phoneNumber": bob.phone.replace("+49", "0") }], "region": "DE" });
         let reply = ann.calls("users.syncContacts", national.clone()).await.ok();
@@ -84,6 +93,9 @@ stories! {
             (json!({ "contacts": [], "region": "XX" }), "region"),
             (json!({ "contacts": [], "region": "Germany" }), "region"),
             (json!({ "contacts": [], "mode": "more" }), "mode"),
+            (json!({ "contacts": [], "more": true }), "more"),
+            (json!({ "contacts": [], "mode": "merge", "syncId": 1 }), "syncId"),
+            (json!({ "contacts": [], "mode": "replace", "syncId": 1_000_000 }), "syncId"),
             (json!({ "contacts": vec![json!({ "phoneNumber": "" }); 2_001] }), "contacts"),
             (json!({ "contacts": [{ "name": "x" }] }), "contacts[0].phoneNumber"),
         ] {

@@ -220,7 +220,9 @@ stories! {
         ];
         for (command, data) in changes {
             bob.calls(command, data).await.ok();
-            for (_, socket) in sockets.iter().filter(|(viewer, _)| viewer.may[0]) {
+            // A picture for contacts is to them what one for everyone was.
+            let hears = |viewer: &Viewer| viewer.may[0] && (command != "users.updatePrivacy" || !viewer.may[1]);
+            for (_, socket) in sockets.iter().filter(|(viewer, _)| hears(viewer)) {
                 let told = socket.takes(command, |frame| frame["event"] == "user.updated").await;
                 assert_eq!(told["data"], json!({ "userId": bob.id }), "nothing of what it says");
             }
@@ -229,8 +231,44 @@ stories! {
         for (viewer, socket) in &sockets {
             socket.hears_said("done").await;
             let told = socket.heard().iter().filter(|frame| frame["event"] == "user.updated").count();
-            assert_eq!(told, if viewer.may[0] { 3 } else { 0 }, "{}", viewer.stands);
+            let times = if !viewer.may[0] { 0 } else if viewer.may[1] { 2 } else { 3 };
+            assert_eq!(told, times, "{}", viewer.stands);
             assert!(!socket.has_heard("presence.changed"), "{}", viewer.stands);
+        }
+    }
+
+    async fn that_somebody_is_at_their_device_shows_in_no_event(stage: Stage) {
+        let fleet = Fleet::start(&stage, 2).await;
+        let [ann, bob, cid, eve] = fleet[0].people(["ann", "bob", "cid", "eve"]).await;
+        bob.creates_group("tea", &[&ann, &cid]).await;
+        bob.lets("lastSeen", "nobody").await;
+        bob.lets("phoneNumber", "contacts").await;
+        let (anns, cids) = (ann.at(&fleet[1]).connects().await, cid.at(&fleet[1]).connects().await);
+        for socket in [&anns, &cids] {
+            socket.calls("presence.watch", json!({ "userIds": [bob.id] })).await.ok();
+        }
+        let known = json!({ "contacts": [{ "phoneNumber": "+4915199999999" }], "mode": "replace" });
+        for (command, data) in [
+            ("users.syncContacts", json!({ "contacts": [] })),
+            ("users.syncContacts", known),
+            ("users.removeContact", json!({ "userId": ann.id })),
+            ("users.updatePrivacy", json!({ "lastSeen": "nobody" })),
+            ("users.updatePrivacy", json!({ "called": "nobody" })),
+            ("users.unblock", json!({ "userId": ann.id })),
+            ("users.block", json!({ "userId": eve.id })),
+            ("users.addContact", json!({ "userId": cid.id })),
+        ] {
+            bob.calls(command, data).await.ok();
+        }
+        eve.unblocks(&bob).await.ok();
+        let updated = |frame: &Value| frame["event"] == "user.updated";
+        cids.takes("that Bob's number is for Cid", updated).await;
+        // What is told next is all that there was to tell.
+        bob.lets("photo", "nobody").await;
+        for (socket, times) in [(&anns, 1), (&cids, 2)] {
+            socket.takes("that Bob's picture is for nobody", updated).await;
+            assert_eq!(socket.heard().iter().filter(|frame| updated(frame)).count(), times);
+            assert!(!socket.has_heard("presence.changed"));
         }
     }
 

@@ -224,6 +224,7 @@ mod tests {
                     number_hash,
                     listed: true,
                     sealed_name: Some(sealed_name),
+                    listed_rev: 0,
                     first_at: Timestamp::EPOCH,
                 };
                 let row = contact_number::Entity::insert(row.into_active_model());
@@ -314,6 +315,7 @@ mod tests {
                 number_hash,
                 listed: true,
                 sealed_name: Some(sealed_name),
+                listed_rev: 0,
                 first_at: Timestamp::EPOCH,
             };
             row.into_active_model()

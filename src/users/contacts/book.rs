@@ -1,7 +1,7 @@
 //! What somebody does to their address book by hand.
 //! Never what a sync of numbers makes of it.
 
-use super::{Contacts, counters, owner, raise, save};
+use super::{Change, Contacts, owner, raise, save};
 use crate::auth::phone;
 use actors::privacy::{Relation, Relations, Subject, allows, people};
 use actors::protocol::command::{AddContact, ContactFilter, GetContacts, RemoveContact, RenameContact};
@@ -16,7 +16,7 @@ impl Contacts {
     ///
     /// # Errors
     /// `user.not_found`, `request.invalid`, `contacts.full`, `contacts.budget`; a fault of the database.
-    pub async fn add(&self, by: UserId, command: AddContact) -> Outcome<Contact> {
+    pub async fn add(&self, by: UserId, command: AddContact) -> Outcome<(Contact, Change)> {
         let user = self.named(by, &command).await?;
         if user == by {
             return Err(Refusal::invalid("userId", "is your own account").into());
@@ -25,22 +25,27 @@ impl Contacts {
         transact(&self.db, &*self.clock, async |transaction| {
             let owner = owner(transaction, by).await?;
             let was = contact::of(by, user).one(transaction).await?;
-            let listed = was.filter(|row| !row.removed && !row.suggested);
+            let listed = was.clone().filter(|row| !row.removed && !row.suggested);
             if listed.is_none() {
-                self.check_room(transaction, by, 1).await?;
+                self.check_room(transaction, by, self.limits.most, (1, 0)).await?;
             }
             let (now, user_rev) = (self.clock.now(), owner.user_rev + 1);
             let new = match &listed {
                 Some(row) => {
                     contact::Model { name: name.clone().or_else(|| row.name.clone()), by_number: false, ..row.clone() }
                 }
-                None => contact::Model { name: name.clone(), ..entry(by, user, now) },
+                None => contact::Model {
+                    name: name.clone(),
+                    by_number: false,
+                    ..again(was.as_ref(), || entry(by, user, now))
+                },
             };
-            if listed.as_ref() != Some(&new) {
-                raise(transaction, &*self.clock, &owner, 1).await?;
+            let change = Change::of((listed.as_ref() != Some(&new)).into(), listed.is_none().into());
+            if change != Change::Nothing {
+                raise(transaction, &*self.clock, &owner, 1, change).await?;
                 save(transaction, [contact::Model { user_rev, ..new.clone() }]).await?;
             }
-            Ok(Contact::from_row(&new))
+            Ok((Contact::from_row(&new), change))
         })
         .await
     }
@@ -82,19 +87,23 @@ impl Contacts {
         Ok(found.filter(findable))
     }
 
-    /// `users.removeContact`; what is not there needs no removal.
+    /// `users.removeContact`; what is not there needs no removal. Only `users.addContact` brings back whom somebody has
+    /// removed.
     ///
     /// # Errors
     /// A fault of the database.
-    pub async fn remove(&self, by: UserId, command: RemoveContact) -> Outcome<()> {
+    pub async fn remove(&self, by: UserId, command: RemoveContact) -> Outcome<((), Change)> {
         transact(&self.db, &*self.clock, async |transaction| {
             let owner = owner(transaction, by).await?;
             let Some(row) = contact::of(by, command.user_id).one(transaction).await?.filter(|row| !row.removed) else {
-                return Ok(());
+                return Ok(((), Change::Nothing));
             };
-            raise(transaction, &*self.clock, &owner, 1).await?;
-            save(transaction, [tombstone(row, owner.user_rev + 1)]).await?;
-            Ok(())
+            let change = Change::of(1, (!row.suggested).into());
+            raise(transaction, &*self.clock, &owner, 1, change).await?;
+            let user_rev = owner.user_rev + 1;
+            let row = contact::Model { name: None, favourite: false, removed: true, by_number: false, user_rev, ..row };
+            save(transaction, [row]).await?;
+            Ok(((), change))
         })
         .await
     }
@@ -103,7 +112,7 @@ impl Contacts {
     ///
     /// # Errors
     /// `contact.not_found`; a fault of the database.
-    pub async fn rename(&self, by: UserId, command: RenameContact) -> Outcome<Contact> {
+    pub async fn rename(&self, by: UserId, command: RenameContact) -> Outcome<(Contact, Change)> {
         let name = command.name.as_ref().map(|name| Some(name.trim().to_owned()).filter(|name| !name.is_empty()));
         transact(&self.db, &*self.clock, async |transaction| {
             let owner = owner(transaction, by).await?;
@@ -115,11 +124,12 @@ impl Contacts {
                 favourite: command.favourite.unwrap_or(row.favourite),
                 ..row.clone()
             };
-            if new != row {
-                counters::raise(transaction, &owner, 1).await?;
+            let change = Change::of((new != row).into(), 0);
+            if change != Change::Nothing {
+                raise(transaction, &*self.clock, &owner, 1, change).await?;
                 save(transaction, [contact::Model { user_rev: owner.user_rev + 1, ..new.clone() }]).await?;
             }
-            Ok(Contact::from_row(&new))
+            Ok((Contact::from_row(&new), change))
         })
         .await
     }
@@ -178,7 +188,16 @@ pub(super) fn entry(owner_id: UserId, user_id: UserId, now: entities::Timestamp)
     }
 }
 
-/// What is left of an entry that is taken out.
-pub(super) fn tombstone(row: contact::Model, user_rev: i64) -> contact::Model {
-    contact::Model { name: None, favourite: false, suggested: false, removed: true, by_number: false, user_rev, ..row }
+/// An entry that comes back where a sync took it out, as it was; else a new one.
+pub(super) fn again(was: Option<&contact::Model>, new: impl FnOnce() -> contact::Model) -> contact::Model {
+    match was.filter(|row| row.removed && row.by_number) {
+        Some(row) => contact::Model { removed: false, ..row.clone() },
+        None => new(),
+    }
+}
+
+/// Whether somebody was taken out of the address book by hand, and not only off the list of proposals: neither a sync
+/// nor their arrival brings them back.
+pub(super) fn is_out_by_hand(row: &contact::Model) -> bool {
+    row.removed && !row.by_number && !row.suggested
 }

@@ -55,6 +55,10 @@ async fn add(app: web::Data<App>, call: Call<AddContact>, Body(command): Body<Ad
 ///
 /// Numbers that nobody has here are kept as keyed hashes, so that both can be told when their holder joins. Whom nobody
 /// finds by their number looks the same. More new numbers than the budget has left are refused as a whole.
+///
+/// A list of more than 2,000 goes in parts with `replace`: send the first with `more: true`, the others with the `syncId`
+/// of its answer, and leave `more` out of the last. Whom no part held goes out with the last one. Whom the caller has
+/// removed by hand no sync brings back.
 #[utoipa::path(
     post, path = "/users/me/contacts/sync", operation_id = SyncContacts::NAME, tag = "contacts",
     request_body = SyncContacts, responses((status = 200, description = "Who is here", body = view::SyncedContacts)),
@@ -94,6 +98,8 @@ async fn rename(
 }
 
 /// Takes somebody out of the caller's address book, or a proposal off the list.
+///
+/// Whoever was in it stays out, whatever the phone's next sync lists: only adding them brings them back.
 #[utoipa::path(
     delete, path = "/users/me/contacts/{userId}", operation_id = RemoveContact::NAME, tag = "contacts",
     params(("userId" = UserId, Path, description = "Whom")),

@@ -1,24 +1,26 @@
 //! Telling those who know a number that its holder is here, and the holder of them.
-//! Never either of them, where the other does not let themselves be found by their number.
+//! Never either of them, where the other does not let themselves be found by their number; and nobody comes into an
+//! address book that is full, or out of which they were taken by hand.
 //!
 //! # Why afterwards
 //! A number may stand in very many address books. So whoever gets one only leaves a row behind, in their transaction;
 //! those who list the number are told page by page in transactions of their own, by whichever node comes first. What a
 //! node was at when it went, another goes on with.
 
-use super::book::entry;
+use super::book::{again, entry, is_out_by_hand};
 use super::numbers::Hash;
-use super::{Contacts, counters, save, sync};
+use super::{Change, Contacts, counters, save, sync};
 use actors::clock::Clock;
 use actors::entry::Entries;
 use actors::privacy::{Relation, Subject, allows, audience_changed};
 use actors::protocol::Outcome;
 use actors::retry::transact;
+use actors::sql::select_in;
 use entities::{UserId, arrival, block, contact, contact_number, user};
 use sea_orm::sea_query::{LockType, OnConflict};
 use sea_orm::{
-    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, IntoActiveModel, QueryFilter,
-    QueryOrder, QuerySelect, Set,
+    ColumnTrait, ConnectionTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, IntoActiveModel, PaginatorTrait,
+    QueryFilter, QueryOrder, QuerySelect, Set,
 };
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
@@ -86,7 +88,10 @@ impl Contacts {
             for arrival in &arrivals {
                 while let Some(told) = self.tell_page(arrival.user_id).await? {
                     left = true;
-                    told.into_iter().for_each(|user| super::tell(entries, user));
+                    for user in told {
+                        let change = if user == arrival.user_id { Change::Entries } else { Change::Members };
+                        super::tell(entries, user, change);
+                    }
                 }
             }
             if !left || (arrivals.len() as u64) < ARRIVALS {
@@ -140,15 +145,21 @@ impl Contacts {
         let Some(new) = accounts.get(&newcomer) else { return Ok(Vec::new()) };
         let ids: Vec<UserId> = listers.iter().map(|lister| lister.id).filter(|id| *id != newcomer).collect();
         let known = Known::of(transaction, newcomer, &ids).await?;
+        let full = full(transaction, &ids, self.limits.most).await?;
+        let proposals = contact::suggested_to(newcomer).count(transaction).await? as usize;
+        let room = self.limits.most.saturating_sub(proposals) as i64;
         let now = self.clock.now();
         let (mut rows, mut proposed, mut told) = (Vec::new(), 0, Vec::new());
         for lister in listers {
             let Some(account) = accounts.get(&lister.id).filter(|_| lister.id != newcomer) else { continue };
+            let was = known.of_others.get(&lister.id);
             let mut listed = known.lists(&known.of_others, lister.id);
-            if !listed && allows(&new.privacy, Subject::FoundByNumber, known.seen_by(lister.id)) {
+            let welcome = !listed && !full.contains(&lister.id) && !was.is_some_and(is_out_by_hand);
+            if welcome && allows(&new.privacy, Subject::FoundByNumber, known.seen_by(lister.id)) {
                 let name = self.name(lister).await?;
                 let user_rev = account.user_rev + 1;
-                rows.push(contact::Model { name, by_number: true, user_rev, ..entry(lister.id, newcomer, now) });
+                let row = again(was, || entry(lister.id, newcomer, now));
+                rows.push(contact::Model { name, by_number: true, user_rev, ..row });
                 listed = true;
                 told.push(lister.id);
             }
@@ -158,8 +169,8 @@ impl Contacts {
                 false => Relation::Stranger,
             };
             // Whom the newcomer has in their address book, or has taken off the list, is not proposed.
-            if allows(&account.privacy, Subject::FoundByNumber, seen_as) && !known.of_newcomer.contains_key(&lister.id)
-            {
+            let is_new = proposed < room && !known.of_newcomer.contains_key(&lister.id);
+            if is_new && allows(&account.privacy, Subject::FoundByNumber, seen_as) {
                 proposed += 1;
                 let user_rev = new.user_rev + proposed;
                 rows.push(contact::Model { suggested: true, user_rev, ..entry(newcomer, lister.id, now) });
@@ -203,6 +214,18 @@ async fn raise_all(transaction: &DatabaseTransaction, users: &[UserId]) -> Resul
             .await?;
     }
     Ok(())
+}
+
+/// Those of these owners who have as many in their address books as there may be.
+async fn full(transaction: &DatabaseTransaction, owners: &[UserId], most: usize) -> Result<HashSet<UserId>, DbErr> {
+    let rows = select_in(transaction, owners, "uuid", |list| {
+        format!(
+            "SELECT owner_id FROM contacts WHERE owner_id IN ({list}) AND NOT removed AND NOT suggested \
+             GROUP BY owner_id HAVING COUNT(*) >= {most}"
+        )
+    })
+    .await?;
+    rows.iter().map(|row| row.try_get_by_index(0)).collect()
 }
 
 /// How a newcomer and those who list them stand to each other already.

@@ -26,7 +26,7 @@ use actors::protocol::{ErrorCode, Outcome, view};
 use actors::sql::Table;
 use aws_lc_rs::hmac;
 use entities::{Db, UserId, contact, user};
-use sea_orm::{DatabaseTransaction, DbErr};
+use sea_orm::{ConnectionTrait, DatabaseTransaction, DbErr};
 use std::sync::Arc;
 use tokio::sync::Notify;
 
@@ -54,23 +54,46 @@ async fn owner(transaction: &DatabaseTransaction, owner: UserId) -> Outcome<user
     locked.into_iter().next().ok_or_else(|| ErrorCode::UserNotFound.into())
 }
 
-/// Raises the counter of a locked owner by as many entries as come or go, and notes that others may see more or less of
+/// What has become of an address book.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing: nobody hears of it. Whoever syncs what is there already is at their device, which is nobody's business.
+    Nothing,
+    /// What stands in it.
+    Entries,
+    /// Who stands in it: these may see more of the owner than before, or less.
+    Members,
+}
+
+impl Change {
+    /// How so many entries have changed, some of them by coming or going.
+    fn of(entries: usize, members: usize) -> Change {
+        match (entries, members) {
+            (0, _) => Change::Nothing,
+            (_, 0) => Change::Entries,
+            _ => Change::Members,
+        }
+    }
+}
+
+/// Raises the counter of a locked owner by as many entries as change, and notes it where others may see more or less of
 /// the owner than before.
 async fn raise(
     transaction: &DatabaseTransaction,
     clock: &dyn Clock,
     owner: &user::Model,
     by: usize,
+    change: Change,
 ) -> Result<(), DbErr> {
-    if by > 0 {
-        counters::raise(transaction, owner, by).await?;
+    counters::raise(transaction, owner, by).await?;
+    if change == Change::Members {
         audience_changed(transaction, clock.now(), &[owner.id]).await?;
     }
     Ok(())
 }
 
 /// Writes entries as they are now to be.
-async fn save(transaction: &DatabaseTransaction, rows: impl IntoIterator<Item = contact::Model>) -> Result<(), DbErr> {
+async fn save(transaction: &impl ConnectionTrait, rows: impl IntoIterator<Item = contact::Model>) -> Result<(), DbErr> {
     let mut table = Table::new(9);
     for row in rows {
         table.push([
@@ -97,10 +120,15 @@ async fn save(transaction: &DatabaseTransaction, rows: impl IntoIterator<Item = 
         .await
 }
 
-/// An address book has changed: its owner's devices hear of it, and whoever watches the owner is looked at again.
-fn tell(entries: &Entries, owner: UserId) {
-    entries.user_changed(owner);
-    entries.audience_changed(owner);
+/// An address book has changed: its owner's devices hear of it, and where others came or went, it is looked again what
+/// those who watch the owner may hear.
+fn tell(entries: &Entries, owner: UserId, change: Change) {
+    if change != Change::Nothing {
+        entries.user_changed(owner);
+    }
+    if change == Change::Members {
+        entries.audience_changed(owner);
+    }
 }
 
 macro_rules! by_contacts {
@@ -108,8 +136,8 @@ macro_rules! by_contacts {
         $(impl Run for $command {
             async fn run(self, app: &App, caller: &Caller) -> Outcome<Self::Reply> {
                 let owner = caller.user()?;
-                let done = app.contacts.$method(owner, self).await?;
-                tell(&app.entries, owner);
+                let (done, change) = app.contacts.$method(owner, self).await?;
+                tell(&app.entries, owner, change);
                 Ok(done)
             }
         })+
@@ -126,8 +154,8 @@ impl Run for SyncContacts {
     async fn run(self, app: &App, caller: &Caller) -> Outcome<view::SyncedContacts> {
         let owner = caller.user()?;
         app.limiter.count_sync(owner).await?;
-        let synced = app.contacts.sync(owner, self).await?;
-        tell(&app.entries, owner);
+        let (synced, change) = app.contacts.sync(owner, self).await?;
+        tell(&app.entries, owner, change);
         Ok(synced)
     }
 }

@@ -70,7 +70,7 @@ impl Contacts {
         if new > left {
             return Err(self.spent(transaction, owner, new, left).await?.into());
         }
-        let mut rows = Table::new(5);
+        let mut rows = Table::new(6);
         let changes = |wanted: &Wanted| wanted.listed || !known.contains_key(&wanted.hash);
         for wanted in wanted.into_iter().filter(changes) {
             rows.push([
@@ -78,13 +78,15 @@ impl Contacts {
                 wanted.hash.into(),
                 wanted.listed.into(),
                 wanted.sealed_name.into(),
+                owner.user_rev.into(),
                 self.clock.now().into(),
             ]);
         }
-        rows.insert(transaction, &[""; 5], |values| {
+        rows.insert(transaction, &[""; 6], |values| {
             format!(
-                "INSERT INTO contact_numbers (owner_id, number_hash, listed, sealed_name, first_at) VALUES {values} \
-                 ON CONFLICT (owner_id, number_hash) DO UPDATE SET listed = excluded.listed, sealed_name = excluded.sealed_name"
+                "INSERT INTO contact_numbers (owner_id, number_hash, listed, sealed_name, listed_rev, first_at) \
+                 VALUES {values} ON CONFLICT (owner_id, number_hash) DO UPDATE SET listed = excluded.listed, \
+                 sealed_name = excluded.sealed_name, listed_rev = excluded.listed_rev"
             )
         })
         .await?;
@@ -137,15 +139,22 @@ impl Contacts {
         })
     }
 
-    /// Takes all numbers out of an address book: those that are to stand in it come in again, in the same transaction.
-    pub(super) async fn unlist(&self, transaction: &DatabaseTransaction, owner: UserId) -> Result<(), DbErr> {
+    /// Takes the numbers out of an address book that were listed last below this `user_rev`; those of them that are to
+    /// stand in it come in again, in the same transaction.
+    pub(super) async fn unlist(
+        &self,
+        transaction: &DatabaseTransaction,
+        owner: UserId,
+        below: i64,
+    ) -> Result<(), DbErr> {
         let out = contact_number::ActiveModel {
             listed: Set(false),
             sealed_name: Set(None),
             ..contact_number::ActiveModel::default()
         };
         let listed = contact_number::COLUMN.owner_id.eq(owner).and(contact_number::COLUMN.listed.eq(true));
-        contact_number::Entity::update_many().set(out).filter(listed).exec(transaction).await?;
+        let before = contact_number::COLUMN.listed_rev.lt(below);
+        contact_number::Entity::update_many().set(out).filter(listed.and(before)).exec(transaction).await?;
         Ok(())
     }
 
@@ -169,18 +178,36 @@ impl Contacts {
         }
     }
 
-    /// Refuses numbers beyond what an address book may have.
-    pub(super) async fn check_listed(&self, transaction: &DatabaseTransaction, owner: UserId) -> Outcome<()> {
-        match contact_number::listed_by(owner).count(transaction).await? as usize > self.limits.most {
-            true => Err(ErrorCode::ContactsFull.into()),
-            false => Ok(()),
-        }
+    /// Refuses numbers beyond what an address book may have. Of a list that comes in parts, the numbers since it began
+    /// count, and what they are to replace is there beside them until its last part.
+    pub(super) async fn check_listed(
+        &self,
+        transaction: &DatabaseTransaction,
+        owner: UserId,
+        unfinished: Option<i64>,
+    ) -> Outcome<()> {
+        let (listed, most) = (contact_number::listed_by(owner), self.limits.most);
+        let all = listed.clone().count(transaction).await? as usize;
+        let fits = match unfinished {
+            None => all <= most,
+            Some(began) => {
+                let since = listed.filter(contact_number::COLUMN.listed_rev.gte(began));
+                since.count(transaction).await? as usize <= most && all <= 2 * most
+            }
+        };
+        if fits { Ok(()) } else { Err(ErrorCode::ContactsFull.into()) }
     }
 
-    /// Refuses entries beyond what an address book may have.
-    pub(super) async fn check_room(&self, transaction: &DatabaseTransaction, owner: UserId, new: usize) -> Outcome<()> {
+    /// Refuses an address book of more entries than this, once as many have come and gone.
+    pub(super) async fn check_room(
+        &self,
+        transaction: &DatabaseTransaction,
+        owner: UserId,
+        most: usize,
+        (new, gone): (usize, usize),
+    ) -> Outcome<()> {
         let listed = contact::listed_by(owner).count(transaction).await? as usize;
-        if listed + new > self.limits.most {
+        if (listed + new).saturating_sub(gone) > most {
             return Err(ErrorCode::ContactsFull.into());
         }
         Ok(())

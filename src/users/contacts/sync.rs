@@ -8,20 +8,25 @@
 //! # Why by what is listed, and not by what was sent
 //! Two devices may sync at once. The second transaction adds and takes out by the rows that the last first one has left,
 //! so the two end as if one had come after the other.
+//!
+//! # Why a list in parts has a number
+//! It is its owner's `userRev` when the first part came, and each number keeps the one at which it was listed last. So
+//! the last part finds what none of them held, whatever other devices have listed meanwhile, and no node has to remember
+//! lists that are never finished.
 
-use super::book::{entry, tombstone};
+use super::book::{again, entry, is_out_by_hand};
 use super::numbers::{Hash, Wanted};
-use super::{Contacts, owner, raise, save};
+use super::{Change, Contacts, counters, owner, raise, save};
 use crate::auth::sealing::Context;
 use crate::auth::{Auth, phone};
-use actors::privacy::{Relations, Subject, allows};
+use actors::privacy::{Subject, allows, standings};
 use actors::protocol::command::{CONTACT_NAME_BYTES, KnownNumber, SyncContacts, SyncMode};
 use actors::protocol::view::{Contact, MatchedContact, SyncedContacts};
 use actors::protocol::{Fault, Outcome, Refusal};
 use actors::retry::transact;
 use actors::sql::select_in;
 use aws_lc_rs::hmac;
-use entities::{Privacy, UserId, contact, contact_number, user};
+use entities::{UserId, contact, contact_number, user};
 use sea_orm::{ColumnTrait, DatabaseTransaction, DbErr, QueryFilter, QuerySelect};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -42,11 +47,34 @@ struct List {
     invalid: Vec<u32>,
 }
 
-/// Somebody who has one of the numbers.
-struct Holder {
-    id: UserId,
-    phone: String,
-    privacy: Privacy,
+/// What a list is of all that its sender knows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Some more.
+    Some,
+    /// A part of all that is followed by another, with the list's number unless it is the first.
+    More(Option<i64>),
+    /// All, or the last part of it.
+    Last(Option<i64>),
+}
+
+impl Part {
+    fn of(command: &SyncContacts) -> Part {
+        match (command.mode, command.more) {
+            (SyncMode::Merge, _) => Part::Some,
+            (SyncMode::Replace, true) => Part::More(command.sync_id),
+            (SyncMode::Replace, false) => Part::Last(command.sync_id),
+        }
+    }
+}
+
+/// How an address book is to be after a sync.
+#[derive(Default)]
+struct Book {
+    matched: Vec<MatchedContact>,
+    changed: Vec<contact::Model>,
+    /// How many come into it.
+    new: usize,
 }
 
 impl Contacts {
@@ -54,27 +82,52 @@ impl Contacts {
     ///
     /// # Errors
     /// `request.invalid`, `contacts.budget`, `contacts.full`; a fault of the database.
-    pub async fn sync(&self, by: UserId, command: SyncContacts) -> Outcome<SyncedContacts> {
-        let mode = command.mode;
+    pub async fn sync(&self, by: UserId, command: SyncContacts) -> Outcome<(SyncedContacts, Change)> {
+        let part = Part::of(&command);
         let (auth, key) = (self.auth.clone(), self.key.clone());
         // Two thousand numbers take longer than a thread of requests may be held.
         let read = tokio::task::spawn_blocking(move || read(&auth, &key, by, command));
         let list = read.await.map_err(Fault::new)??;
-        let budget_left = transact(&self.db, &*self.clock, async |transaction| {
-            let owner = owner(transaction, by).await?;
-            if mode == SyncMode::Replace {
-                self.unlist(transaction, by).await?;
-            }
+        let (budget_left, sync_id) = transact(&self.db, &*self.clock, async |transaction| {
+            let mut owner = owner(transaction, by).await?;
+            let unfinished = self.begin(transaction, &mut owner, part).await?;
             let left = self.note(transaction, &owner, list.numbers.iter().map(wanted).collect()).await?;
-            self.check_listed(transaction, by).await?;
-            Ok(left)
+            self.check_listed(transaction, by, unfinished).await?;
+            Ok((left, unfinished))
         })
         .await?;
-        let matched =
-            transact(&self.db, &*self.clock, async |transaction| self.bring_in(transaction, by, &list, mode).await)
-                .await?;
+        let bring_in = async |transaction: &_| self.bring_in(transaction, by, &list, part).await;
+        let (matched, change) = transact(&self.db, &*self.clock, bring_in).await?;
         let unmatched = (list.numbers.len() - matched.len()) as u32;
-        Ok(SyncedContacts { matched, unmatched, invalid: list.invalid, budget_left })
+        Ok((SyncedContacts { matched, unmatched, invalid: list.invalid, budget_left, sync_id }, change))
+    }
+
+    /// Takes out the numbers that are to be replaced, once no other part is to follow. Gives the number of a list that is
+    /// not finished yet.
+    async fn begin(
+        &self,
+        transaction: &DatabaseTransaction,
+        owner: &mut user::Model,
+        part: Part,
+    ) -> Outcome<Option<i64>> {
+        if let Part::More(Some(began)) | Part::Last(Some(began)) = part
+            && !(1..=owner.user_rev).contains(&began)
+        {
+            return Err(Refusal::invalid("syncId", "is not one that a sync gave").into());
+        }
+        match part {
+            Part::Some => Ok(None),
+            Part::More(Some(began)) => Ok(Some(began)),
+            Part::More(None) => {
+                counters::raise(transaction, owner, 1).await?;
+                owner.user_rev += 1;
+                Ok(Some(owner.user_rev))
+            }
+            Part::Last(began) => {
+                self.unlist(transaction, owner.id, began.unwrap_or(i64::MAX)).await?;
+                Ok(None)
+            }
+        }
     }
 
     /// Makes the address book what the numbers say.
@@ -83,8 +136,8 @@ impl Contacts {
         transaction: &DatabaseTransaction,
         by: UserId,
         list: &List,
-        mode: SyncMode,
-    ) -> Outcome<Vec<MatchedContact>> {
+        part: Part,
+    ) -> Outcome<(Vec<MatchedContact>, Change)> {
         let owner = owner(transaction, by).await?;
         let listed = listed(transaction, by).await?;
         let numbers = list.numbers.iter().filter(|number| listed.contains(&number.hash));
@@ -92,46 +145,65 @@ impl Contacts {
         let holders = holders(transaction, numbers.keys().copied()).await?;
         let found = findable(transaction, by, holders).await?;
         let book = contact::of_owner(by);
-        let book = match mode {
-            SyncMode::Replace => book,
-            SyncMode::Merge => book.filter(contact::Column::UserId.is_in(found.keys().copied())),
+        let book = match part {
+            Part::Last(_) => book,
+            Part::Some | Part::More(_) => book.filter(contact::Column::UserId.is_in(found.keys().copied())),
         };
         let book = book.all(transaction).await?;
-        let gone = match mode {
-            SyncMode::Replace => self.gone(transaction, by, &listed, &found, &book).await?,
-            SyncMode::Merge => Vec::new(),
+        let gone = match part {
+            Part::Last(_) => self.gone(transaction, by, &listed, &found, &book).await?,
+            Part::Some | Part::More(_) => Vec::new(),
         };
         let book: HashMap<UserId, contact::Model> = book.into_iter().map(|row| (row.user_id, row)).collect();
-        let mut matched = Vec::with_capacity(found.len());
-        let mut changed: Vec<contact::Model> = gone.into_iter().map(|row| tombstone(row, 0)).collect();
-        let mut new = 0;
-        for (id, phone) in &found {
+        let Book { mut matched, mut changed, new } = self.book(by, &book, &found, &numbers);
+        // What is to be replaced by a list in parts stands beside it until the last of them.
+        let most = if matches!(part, Part::More(_)) { 2 * self.limits.most } else { self.limits.most };
+        if new > 0 || matches!(part, Part::Last(Some(_))) {
+            self.check_room(transaction, by, most, (new, gone.len())).await?;
+        }
+        let change = Change::of(changed.len() + gone.len(), new + gone.len());
+        // They may come back, as they were.
+        changed.extend(gone.into_iter().map(|row| contact::Model { name: None, removed: true, ..row }));
+        raise(transaction, &*self.clock, &owner, changed.len(), change).await?;
+        let revs = owner.user_rev + 1..;
+        save(transaction, changed.into_iter().zip(revs).map(|(row, user_rev)| contact::Model { user_rev, ..row }))
+            .await?;
+        matched.sort_unstable_by_key(|matched| matched.index);
+        Ok((matched, change))
+    }
+
+    /// The entries of those who were found, as they are to be.
+    fn book(
+        &self,
+        by: UserId,
+        book: &HashMap<UserId, contact::Model>,
+        found: &BTreeMap<UserId, String>,
+        numbers: &HashMap<&str, &Number>,
+    ) -> Book {
+        let mut to_be = Book::default();
+        for (id, phone) in found {
             let Some(number) = numbers.get(phone.as_str()) else { continue };
-            let was = book.get(id).filter(|row| !row.removed && !row.suggested);
+            let row = book.get(id);
+            if row.is_some_and(is_out_by_hand) {
+                continue;
+            }
+            let was = row.filter(|row| !row.removed && !row.suggested);
             let row = match was {
                 Some(row) if row.by_number => contact::Model { name: number.name.clone(), ..row.clone() },
                 // What was done by hand stays.
                 Some(row) => row.clone(),
                 None => {
-                    new += 1;
-                    let now = self.clock.now();
-                    contact::Model { name: number.name.clone(), by_number: true, ..entry(by, *id, now) }
+                    to_be.new += 1;
+                    let row = again(row, || entry(by, *id, self.clock.now()));
+                    contact::Model { name: number.name.clone(), by_number: true, ..row }
                 }
             };
-            matched.push(MatchedContact { index: number.index, contact: Contact::from_row(&row) });
+            to_be.matched.push(MatchedContact { index: number.index, contact: Contact::from_row(&row) });
             if was != Some(&row) {
-                changed.push(row);
+                to_be.changed.push(row);
             }
         }
-        if new > 0 {
-            self.check_room(transaction, by, new).await?;
-        }
-        raise(transaction, &*self.clock, &owner, changed.len()).await?;
-        let revs = owner.user_rev + 1..;
-        save(transaction, changed.into_iter().zip(revs).map(|(row, user_rev)| contact::Model { user_rev, ..row }))
-            .await?;
-        matched.sort_unstable_by_key(|matched| matched.index);
-        Ok(matched)
+        to_be
     }
 
     /// Whom an earlier sync has brought in, and whose number is not listed any more.
@@ -151,12 +223,10 @@ impl Contacts {
         };
         let doubtful: Vec<&contact::Model> = book.iter().filter(doubtful).collect();
         let ids: Vec<UserId> = doubtful.iter().map(|row| row.user_id).collect();
-        let there = holders_among(transaction, &ids).await?;
-        let without: HashSet<UserId> =
-            there.iter().filter(|(_, phone, _)| phone.is_none()).map(|(id, ..)| *id).collect();
-        let with =
-            |(id, phone, privacy): (UserId, Option<String>, Privacy)| Some(Holder { id, phone: phone?, privacy });
-        let findable = findable(transaction, by, there.into_iter().filter_map(with).collect()).await?;
+        let there = phones_of(transaction, &ids).await?;
+        let without: HashSet<UserId> = there.iter().filter(|(_, phone)| phone.is_none()).map(|(id, _)| *id).collect();
+        let with = there.into_iter().filter_map(|(id, phone)| Some((id, phone?)));
+        let findable = findable(transaction, by, with.collect()).await?;
         let is_gone = |row: &&contact::Model| {
             without.contains(&row.user_id)
                 || findable.get(&row.user_id).is_some_and(|phone| !listed.contains(&self.hash(phone)))
@@ -213,41 +283,41 @@ async fn listed(transaction: &DatabaseTransaction, by: UserId) -> Result<HashSet
     Ok(rows.into_tuple::<Hash>().all(transaction).await?.into_iter().collect())
 }
 
-/// Who has these numbers.
+/// Who has these numbers, with the number of each.
 async fn holders<'a>(
     transaction: &DatabaseTransaction,
     phones: impl Iterator<Item = &'a str>,
-) -> Result<Vec<Holder>, DbErr> {
+) -> Result<Vec<(UserId, String)>, DbErr> {
     let phones: Vec<&str> = phones.collect();
     let rows = select_in(transaction, &phones, "text", |list| {
-        format!("SELECT id, phone, privacy FROM users WHERE phone IN ({list}) AND left_at IS NULL")
+        format!("SELECT id, phone FROM users WHERE phone IN ({list}) AND left_at IS NULL")
     })
     .await?;
-    let holder = |row: sea_orm::QueryResult| {
-        Ok(Holder { id: row.try_get_by_index(0)?, phone: row.try_get_by_index(1)?, privacy: row.try_get_by_index(2)? })
-    };
-    rows.into_iter().map(holder).collect()
+    rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
 }
 
-/// These people's numbers, if they have one, and their privacy.
-async fn holders_among(
+/// These people's numbers, if they have one.
+async fn phones_of(
     transaction: &DatabaseTransaction,
     users: &[UserId],
-) -> Result<Vec<(UserId, Option<String>, Privacy)>, DbErr> {
-    let rows = user::among(users.iter().copied()).select_only();
-    let rows = rows.columns([user::Column::Id, user::Column::Phone, user::Column::Privacy]);
-    rows.into_tuple().all(transaction).await
+) -> Result<Vec<(UserId, Option<String>)>, DbErr> {
+    let rows =
+        select_in(transaction, users, "uuid", |list| format!("SELECT id, phone FROM users WHERE id IN ({list})"))
+            .await?;
+    rows.iter().map(|row| Ok((row.try_get_by_index(0)?, row.try_get_by_index(1)?))).collect()
 }
 
 /// Those who let themselves be found by their number by somebody, with it, in the order of their ids.
 async fn findable(
     transaction: &DatabaseTransaction,
     by: UserId,
-    holders: Vec<Holder>,
+    holders: Vec<(UserId, String)>,
 ) -> Result<BTreeMap<UserId, String>, DbErr> {
-    let holders: Vec<Holder> = holders.into_iter().filter(|holder| holder.id != by).collect();
-    let ids: Vec<UserId> = holders.iter().map(|holder| holder.id).collect();
-    let relations = Relations::of(transaction, by, &ids).await?;
-    let lets = |holder: &Holder| allows(&holder.privacy, Subject::FoundByNumber, relations.to(holder.id));
-    Ok(holders.into_iter().filter(lets).map(|holder| (holder.id, holder.phone)).collect())
+    let pairs: Vec<(UserId, UserId)> = holders.iter().map(|(id, _)| (by, *id)).filter(|(by, id)| by != id).collect();
+    let standings = standings(transaction, &pairs).await?;
+    let lets = |(id, _): &(UserId, String)| {
+        let standing = standings.get(&(by, *id));
+        standing.is_some_and(|(relation, privacy)| allows(privacy, Subject::FoundByNumber, *relation))
+    };
+    Ok(holders.into_iter().filter(lets).collect())
 }

@@ -15,9 +15,15 @@ struct Setting {
 }
 
 async fn each() -> Vec<Setting> {
+    each_with(10_000).await
+}
+
+/// With address books of so many at most.
+async fn each_with(most: usize) -> Vec<Setting> {
     let mut all = Vec::new();
     for testing::Setting { scratch, clock, auth, config, .. } in testing::Setting::each().await {
-        let contacts = Contacts::new(scratch.db.clone(), clock.clone(), auth, &config.contacts);
+        let limits = config::Contacts { most, ..config.contacts.clone() };
+        let contacts = Contacts::new(scratch.db.clone(), clock.clone(), auth, &limits);
         all.push(Setting { scratch, clock, contacts });
     }
     all
@@ -25,6 +31,11 @@ async fn each() -> Vec<Setting> {
 
 fn number(n: u32) -> String {
     format!("+4915112{n:06}")
+}
+
+fn list(numbers: std::ops::Range<u32>, mode: SyncMode) -> SyncContacts {
+    let known = |n| KnownNumber { phone_number: number(n), name: Some(format!("number {n}")) };
+    SyncContacts { contacts: numbers.map(known).collect(), mode, region: None, more: false, sync_id: None }
 }
 
 impl Setting {
@@ -57,9 +68,29 @@ impl Setting {
     }
 
     async fn sync(&self, owner: UserId, numbers: std::ops::Range<u32>, mode: SyncMode) -> view::SyncedContacts {
-        let known = |n| KnownNumber { phone_number: number(n), name: Some(format!("number {n}")) };
-        let contacts = numbers.map(known).collect();
-        self.contacts.sync(owner, SyncContacts { contacts, mode, region: None }).await.unwrap()
+        self.contacts.sync(owner, list(numbers, mode)).await.unwrap().0
+    }
+
+    /// A part of a list.
+    async fn part(
+        &self,
+        owner: UserId,
+        numbers: std::ops::Range<u32>,
+        sync_id: Option<i64>,
+        more: bool,
+    ) -> Outcome<Option<i64>> {
+        let command = SyncContacts { sync_id, more, ..list(numbers, SyncMode::Replace) };
+        Ok(self.contacts.sync(owner, command).await?.0.sync_id)
+    }
+
+    /// Who is in an address book.
+    async fn book(&self, owner: UserId) -> BTreeSet<UserId> {
+        let rows = contact::listed_by(owner).all(self.scratch.db.read()).await.unwrap();
+        rows.into_iter().map(|row| row.user_id).collect()
+    }
+
+    async fn entry(&self, owner: UserId, user: UserId) -> contact::Model {
+        contact::of(owner, user).one(self.scratch.db.read()).await.unwrap().unwrap()
     }
 
     async fn row(&self, user: UserId) -> user::Model {
@@ -120,6 +151,7 @@ async fn a_number_that_very_many_know_is_told_page_by_page() {
                 number_hash: hash.clone(),
                 listed: true,
                 sealed_name: None,
+                listed_rev: 0,
                 first_at: Timestamp::EPOCH,
             };
             let rows: Vec<_> = chunk.iter().map(|owner| lists(owner).into_active_model()).collect();
@@ -191,6 +223,129 @@ async fn a_number_in_no_address_book_is_forgotten_after_a_while() {
         assert_eq!((setting.contacts.sweep().await.unwrap(), known().await), (0, 700));
         setting.clock.advance(std::time::Duration::from_secs(31 * 86_400));
         assert_eq!((setting.contacts.sweep().await.unwrap(), known().await), (690, 10));
+        setting.scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_list_in_parts_replaces_with_its_last_part_alone() {
+    for setting in each().await {
+        let owner = setting.owner().await;
+        let people = setting.people(0..10).await;
+        let are = async |ids: &[usize]| {
+            assert_eq!(setting.book(owner).await, ids.iter().map(|at| people[*at]).collect());
+        };
+        setting.sync(owner, 0..4, SyncMode::Replace).await;
+        let sync_id = setting.part(owner, 2..4, None, true).await.unwrap();
+        assert!(sync_id.is_some());
+        are(&[0, 1, 2, 3]).await;
+        // A part that is sent again, a number that another device lists, and another list that is never finished.
+        for _ in 0..2 {
+            assert_eq!(setting.part(owner, 4..6, sync_id, true).await.unwrap(), sync_id);
+        }
+        setting.sync(owner, 8..9, SyncMode::Merge).await;
+        let other = setting.part(owner, 2..3, None, true).await.unwrap();
+        assert!(other > sync_id);
+        are(&[0, 1, 2, 3, 4, 5, 8]).await;
+        assert_eq!(setting.part(owner, 6..8, sync_id, false).await.unwrap(), None);
+        are(&[2, 3, 4, 5, 6, 7, 8]).await;
+        // The other one goes on: of what this list held only what came since it began stays.
+        setting.part(owner, 0..1, other, false).await.unwrap();
+        are(&[0, 2, 6, 7]).await;
+        let listed: BTreeSet<Vec<u8>> =
+            (contact_number::listed_by(owner).all(setting.scratch.db.read()).await.unwrap())
+                .into_iter()
+                .map(|row| row.number_hash)
+                .collect();
+        assert_eq!(listed, [0, 2, 6, 7].map(|n| setting.contacts.hash(&number(n))).into());
+        let foreign = setting.part(owner, 0..1, Some(1_000), false).await.err().unwrap();
+        assert_eq!(foreign.code(), actors::protocol::ErrorCode::RequestInvalid);
+        setting.scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn a_list_that_fits_in_place_of_another_is_taken() {
+    for setting in each_with(4).await {
+        let owner = setting.owner().await;
+        let people = setting.people(0..12).await;
+        setting.sync(owner, 0..4, SyncMode::Replace).await;
+        setting.sync(owner, 2..6, SyncMode::Replace).await;
+        assert_eq!(setting.book(owner).await, people[2..6].iter().copied().collect());
+        let sync_id = setting.part(owner, 6..8, None, true).await.unwrap();
+        setting.part(owner, 8..10, sync_id, false).await.unwrap();
+        assert_eq!(setting.book(owner).await, people[6..10].iter().copied().collect());
+        let full = actors::protocol::ErrorCode::ContactsFull;
+        let sync_id = setting.part(owner, 0..4, None, true).await.unwrap();
+        assert_eq!(setting.part(owner, 4..5, sync_id, true).await.err().unwrap().code(), full);
+        let refused = setting.contacts.sync(owner, list(0..5, SyncMode::Replace)).await.err().unwrap();
+        assert_eq!(refused.code(), full);
+        setting.scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn only_what_a_sync_took_out_comes_back_by_itself_and_as_it_was() {
+    for setting in each().await {
+        let owner = setting.owner().await;
+        let people = setting.people(0..2).await;
+        let changes = async |range, mode| setting.contacts.sync(owner, list(range, mode)).await.unwrap().1;
+        assert_eq!(changes(0..2, SyncMode::Replace).await, Change::Members);
+        assert_eq!(changes(0..2, SyncMode::Replace).await, Change::Nothing);
+        let star = RenameContact { user_id: people[0], name: None, favourite: Some(true) };
+        assert_eq!(setting.contacts.rename(owner, star).await.unwrap().1, Change::Entries);
+        let before = setting.entry(owner, people[0]).await;
+        setting.clock.advance(std::time::Duration::from_secs(60));
+        assert_eq!(changes(1..2, SyncMode::Replace).await, Change::Members);
+        let gone = setting.entry(owner, people[0]).await;
+        assert!(gone.removed && !view::Contact::from_row(&gone).favourite);
+        assert_eq!(changes(0..2, SyncMode::Replace).await, Change::Members);
+        let back = setting.entry(owner, people[0]).await;
+        assert_eq!(back, contact::Model { user_rev: back.user_rev, ..before });
+        // Whoever was taken out by hand comes back by hand, neither by a list nor by arriving.
+        let user_id = people[1];
+        assert_eq!(setting.contacts.remove(owner, RemoveContact { user_id }).await.unwrap().1, Change::Members);
+        assert_eq!(setting.contacts.remove(owner, RemoveContact { user_id }).await.unwrap().1, Change::Nothing);
+        let synced = setting.sync(owner, 0..2, SyncMode::Replace).await;
+        assert_eq!((synced.matched.len(), synced.unmatched), (1, 1));
+        joined(setting.scratch.db.write(), &*setting.contacts.clock, user_id).await.unwrap();
+        while setting.contacts.tell_page(user_id).await.unwrap().is_some() {}
+        assert_eq!(setting.book(owner).await, [people[0]].into());
+        let added = AddContact { user_id: Some(user_id), ..AddContact::default() };
+        assert_eq!(setting.contacts.add(owner, added).await.unwrap().1, Change::Members);
+        assert_eq!(setting.book(owner).await, people.iter().copied().collect());
+        setting.scratch.drop().await;
+    }
+}
+
+#[actix_web::test]
+async fn nobody_arrives_in_an_address_book_that_is_full() {
+    for setting in each_with(1).await {
+        let (db, owner) = (&setting.scratch.db, setting.owner().await);
+        let first = setting.people(1..2).await[0];
+        setting.sync(owner, 2..3, SyncMode::Merge).await;
+        let user_id = Some(first);
+        setting.contacts.add(owner, AddContact { user_id, ..AddContact::default() }).await.unwrap();
+        let second = setting.people(2..3).await[0];
+        joined(db.write(), &*setting.contacts.clock, second).await.unwrap();
+        while setting.contacts.tell_page(second).await.unwrap().is_some() {}
+        assert_eq!(setting.book(owner).await, [first].into());
+        setting.scratch.drop().await;
+    }
+}
+
+/// More than one statement takes values.
+#[actix_web::test]
+async fn an_address_book_of_very_many_is_replaced() {
+    const MANY: u32 = 33_000;
+    for setting in each_with(100_000).await {
+        let owner = setting.owner().await;
+        let people = setting.people(0..MANY).await;
+        let rows =
+            people.iter().map(|id| contact::Model { by_number: true, ..book::entry(owner, *id, Timestamp::EPOCH) });
+        save(setting.scratch.db.write(), rows).await.unwrap();
+        setting.sync(owner, 0..1, SyncMode::Replace).await;
+        assert_eq!(setting.book(owner).await, [people[0]].into());
         setting.scratch.drop().await;
     }
 }

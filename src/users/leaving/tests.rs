@@ -227,7 +227,8 @@ async fn furnishes(bench: &Bench, of: UserId, other: UserId) {
         let context = crate::auth::sealing::Context::ContactName(owner_id);
         let sealed_name = Some(bench.leaving.auth.ring.seal(&context, b"the plumber").unwrap());
         keeps! { contact_number {
-            owner_id: owner_id, number_hash: number_hash, listed: true, sealed_name: sealed_name, first_at: at,
+            owner_id: owner_id, number_hash: number_hash, listed: true, sealed_name: sealed_name, listed_rev: 0,
+            first_at: at,
         } }
     }
     // Somebody has tried to get in.

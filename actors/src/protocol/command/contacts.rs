@@ -39,7 +39,8 @@ command!(AddContact = "users.addContact" -> view::Contact; |c| {
     c.name.as_ref().map_or(Ok(()), |name| check::text("name", name, 1, CONTACT_NAME_BYTES))
 });
 
-/// Takes somebody out of the caller's address book, or a proposal off the list.
+/// Takes somebody out of the caller's address book, or a proposal off the list. Whoever was in it stays out, though a
+/// sync lists their number or they arrive by it, until `users.addContact`.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RemoveContact {
@@ -129,8 +130,11 @@ pub const SYNC_AT_ONCE: usize = 2_000;
 
 /// Finds out who of the people whose numbers the caller knows is here, and puts them into the address book.
 ///
-/// An empty list with `merge` tells what is left of the budget. A list that is longer than one request takes goes in
-/// several: the first with `replace`, the others with `merge`.
+/// An empty list with `merge` tells what is left of the budget.
+///
+/// A list that is longer than one request takes goes in parts, one after another, all of them with `replace`: all but
+/// the last say `more`, and all but the first carry the `syncId` that the first was answered with. Parts only add; with
+/// the last one, those go out whom no part held. A part may be sent again; a list that is never finished has only added.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SyncContacts {
@@ -139,11 +143,20 @@ pub struct SyncContacts {
     /// Whether these are all; they are added unless said.
     #[serde(default)]
     pub mode: SyncMode,
+    /// With `replace`: these are a part, and another one follows.
+    #[serde(default)]
+    pub more: bool,
+    /// With `replace`: what the first part of this list was answered with.
+    pub sync_id: Option<i64>,
     /// Where numbers without a country are from: ISO 3166-1 alpha-2, such as `DE`. Without it such numbers are invalid.
     pub region: Option<String>,
 }
 command!(SyncContacts = "users.syncContacts" -> view::SyncedContacts; |c| {
     check::count("contacts", c.contacts.len(), 0, SYNC_AT_ONCE)?;
+    if c.mode == SyncMode::Merge && (c.more || c.sync_id.is_some()) {
+        let field = if c.more { "more" } else { "syncId" };
+        return Err(Refusal::invalid(field, "goes with the mode replace alone").into());
+    }
     match c.region.as_deref() {
         Some(region) if region.len() != 2 || !region.bytes().all(|b| b.is_ascii_alphabetic()) =>
             Err(Refusal::invalid("region", "must be two letters, as ISO 3166-1 has them").into()),

@@ -33,7 +33,7 @@ impl Contact {
         Contact {
             user_id: row.user_id,
             name: row.name.clone(),
-            favourite: row.favourite,
+            favourite: row.favourite && !row.removed,
             suggested: row.suggested,
             removed: row.removed,
             added_at: row.created_at,
@@ -89,12 +89,16 @@ pub struct ListedBlock {
 pub struct SyncedContacts {
     /// Who of the numbers' holders is here and lets the caller find them.
     pub matched: Vec<MatchedContact>,
-    /// How many other numbers there are. When somebody with one of them joins, the caller is told.
+    /// How many other numbers there are; those of people whom the caller has removed by hand are among them. When
+    /// somebody with one of them joins, the caller is told.
     pub unmatched: u32,
     /// Where in the list there was no number.
     pub invalid: Vec<u32>,
     /// How many new numbers may still be asked for by now.
     pub budget_left: u32,
+    /// What the next part of the list must carry; absent where none is to follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sync_id: Option<i64>,
 }
 
 /// Somebody who was found by their number.
