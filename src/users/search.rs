@@ -1,14 +1,18 @@
 //! Finding people by how their username or their name begins.
 //! Never by phone number: that draws on the budget of `contacts`.
+//!
+//! # Why in two looks
+//! Whom a page names may come from a replica that is near, and be as old as that one is. What is shown of them is read
+//! where what was written last stands: privacy that has just become stricter holds here as at every other door.
 
 use actors::clock::Clock;
-use actors::privacy::Relations;
+use actors::privacy::{Relations, people};
 use actors::protocol::command::SearchUsers;
 use actors::protocol::{Outcome, Refusal, check, view};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use entities::{Db, UserId, user};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, ExprTrait, QueryFilter, QuerySelect};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, ExprTrait, QueryFilter, QuerySelect, Select};
 use serde::{Deserialize, Serialize};
 
 /// Where a page ended. Usernames come first, then names; within each, in the order of its index.
@@ -22,8 +26,10 @@ enum After {
     Name(String, UserId),
 }
 
-/// A page of those whose username or display name begins with `q`, without regard to case. It may come from a replica
-/// that is near, and be as old as that one is.
+/// Somebody whom the indexes name: their id, and the keys by which they were found.
+type Found = (UserId, Option<String>, String);
+
+/// A page of those whose username or display name begins with `q`, without regard to case.
 ///
 /// # Errors
 /// `request.invalid` for a cursor that is not ours; a fault of the database.
@@ -41,19 +47,27 @@ pub async fn search(
     };
     // One more than asked tells whether there is a next page.
     let aside = db.read_aside(async |moment| found(moment, &prefix, &after, limit + 1).await).await;
-    let (mut rows, usernames) = match aside {
+    let (mut found, usernames) = match aside {
         Some(found) => found,
         None => found(db.read(), &prefix, &after, limit + 1).await?,
     };
-    let more = rows.len() as u64 > limit;
-    rows.truncate(limit as usize);
-    let next = rows.last().filter(|_| more).map(|last| position(last, rows.len() <= usernames));
+    let more = found.len() as u64 > limit;
+    found.truncate(limit as usize);
+    let next = found.last().filter(|_| more).map(|last| position(last, found.len() <= usernames));
     let next_cursor = next.and_then(|after| write(&after));
-    let whom: Vec<UserId> = rows.iter().map(|row| row.id).collect();
-    let (relations, now) = (Relations::of(db.read(), viewer, &whom).await?, clock.now());
-    let items = rows.into_iter().map(|row| (relations.to(row.id), row));
-    let items = items.map(|(relation, row)| view::User::from_row(row, relation, now)).collect();
-    Ok(view::Page { items, next_cursor })
+    let whom: Vec<UserId> = found.iter().map(|(id, ..)| *id).collect();
+    let (mut people, now) = (people(db.read(), viewer, &whom).await?, clock.now());
+    let shown = |id| {
+        // Whoever has left meanwhile, or is called otherwise, is not who was looked for.
+        let (row, relation) = people.remove(&id).filter(|(row, _)| is_called(row, &prefix))?;
+        Some(view::User::from_row(row, relation, now))
+    };
+    Ok(view::Page { items: whom.into_iter().filter_map(shown).collect(), next_cursor })
+}
+
+fn is_called(row: &user::Model, prefix: &str) -> bool {
+    let username = row.username_key.as_ref().is_some_and(|key| key.starts_with(prefix));
+    row.left_at.is_none() && (username || row.name_key.starts_with(prefix))
 }
 
 /// Whether somebody is looked for by their phone number: no name begins with a plus.
@@ -80,13 +94,13 @@ pub async fn only(
     Ok(view::Page { items: seen.into_iter().collect(), next_cursor: None })
 }
 
-/// The rows of a page, and how many of them were found by their username.
+/// Whom a page names, and how many of them were found by their username.
 async fn found(
     on: &impl ConnectionTrait,
     prefix: &str,
     after: &After,
     limit: u64,
-) -> Result<(Vec<user::Model>, usize), DbErr> {
+) -> Result<(Vec<Found>, usize), DbErr> {
     let mut rows = match after {
         After::Username(after) => by_username(on, prefix, after, limit).await?,
         After::Name(..) => Vec::new(),
@@ -99,22 +113,17 @@ async fn found(
     Ok((rows, usernames))
 }
 
-async fn by_username(
-    on: &impl ConnectionTrait,
-    prefix: &str,
-    after: &str,
-    limit: u64,
-) -> Result<Vec<user::Model>, DbErr> {
-    user::by_username_prefix(prefix).filter(user::COLUMN.username_key.gt(after)).limit(limit).all(on).await
+async fn by_username(on: &impl ConnectionTrait, prefix: &str, after: &str, limit: u64) -> Result<Vec<Found>, DbErr> {
+    named(user::by_username_prefix(prefix).filter(user::COLUMN.username_key.gt(after)), on, limit).await
+}
+
+async fn named(query: Select<user::Entity>, on: &impl ConnectionTrait, limit: u64) -> Result<Vec<Found>, DbErr> {
+    let keys = query.select_only().columns([user::Column::Id, user::Column::UsernameKey, user::Column::NameKey]);
+    keys.limit(limit).into_tuple().all(on).await
 }
 
 /// Those by name; whoever was found by their username is not listed again.
-async fn by_name(
-    on: &impl ConnectionTrait,
-    prefix: &str,
-    after: &After,
-    limit: u64,
-) -> Result<Vec<user::Model>, DbErr> {
+async fn by_name(on: &impl ConnectionTrait, prefix: &str, after: &After, limit: u64) -> Result<Vec<Found>, DbErr> {
     let end = format!("{prefix}{}", char::MAX);
     let key = &user::COLUMN.username_key;
     let listed_before = key.gte(prefix).and(key.lt(end));
@@ -124,13 +133,13 @@ async fn by_name(
         let beyond = user::COLUMN.name_key.gt(name.as_str()).or(user::COLUMN.id.gt(*id));
         query = query.filter(user::COLUMN.name_key.gte(name.as_str())).filter(beyond);
     }
-    query.limit(limit).all(on).await
+    named(query, on, limit).await
 }
 
-fn position(last: &user::Model, by_username: bool) -> After {
-    match &last.username_key {
+fn position((id, username_key, name_key): &Found, by_username: bool) -> After {
+    match username_key {
         Some(key) if by_username => After::Username(key.clone()),
-        _ => After::Name(last.name_key.clone(), last.id),
+        _ => After::Name(name_key.clone(), *id),
     }
 }
 
@@ -159,7 +168,7 @@ mod tests {
         SearchUsers { q: q.to_owned(), limit: Some(limit), cursor }
     }
 
-    async fn named(db: &Db, username: &str, name: &str) {
+    async fn is_named(db: &Db, username: &str, name: &str) {
         let user = a_user(db, name).await;
         let editor = Editor { user, session: SessionId::from_uuid(user.uuid()), address: None };
         let command = UpdateProfile { username: Some(username.to_owned()), ..update_of(UserRef::Me) };
@@ -171,7 +180,7 @@ mod tests {
         for scratch in Scratch::each().await {
             let viewer = a_user(&scratch.db, "Viewer").await;
             for (username, name) in [("Tea.Maker", "Zoe"), ("teapot", "Tea Pot"), ("teal", "Bob"), ("x_tea", "Tea")] {
-                named(&scratch.db, username, name).await;
+                is_named(&scratch.db, username, name).await;
             }
             for name in ["Tea", "tea", "TEA time", "Te", "ten", "T%a", "Teä"] {
                 a_user(&scratch.db, name).await;
