@@ -20,6 +20,10 @@ pub struct Model {
     pub user_id: Option<UserId>,
     /// Which message.
     pub message_id: Option<MessageId>,
+    /// The message's `rev` when it was reported.
+    pub message_rev: Option<i64>,
+    /// What it said then: its sender may change it, or take it back.
+    pub message_text: Option<String>,
     /// Why, in a word.
     pub reason: String,
     /// The rest, in the reporter's words; may be empty.

@@ -163,6 +163,8 @@ const DEFINITIONS: &[&str] = &[
         reporter_id {id} NOT NULL,
         user_id {id},
         message_id {id},
+        message_rev BIGINT,
+        message_text TEXT,
         reason TEXT NOT NULL,
         text TEXT NOT NULL,
         created_at BIGINT NOT NULL

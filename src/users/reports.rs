@@ -11,10 +11,10 @@ use actix_web::web;
 use actors::caller::{Caller, Identity};
 use actors::conversation::read;
 use actors::protocol::command::{ListReports, Report};
-use actors::protocol::view::{ListedReport, Page, Reported};
+use actors::protocol::view::{Evidence, ListedReport, Page, Reported};
 use actors::protocol::{Command, Error, ErrorCode, Outcome, Refusal, check, view};
 use actors::retry::transact;
-use entities::{MessageId, ReportId, UserId, message, report, user};
+use entities::{MessageId, ReportId, UserId, message, participant, report, user};
 use sea_orm::{
     ColumnTrait, DatabaseTransaction, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter, QueryOrder,
     QuerySelect,
@@ -65,13 +65,15 @@ impl Run for Report {
         let id = ReportId::from_uuid(app.clock.uuid());
         transact(&app.db, &*app.clock, async |transaction| {
             counters::lock(transaction, [by.user]).await?;
-            let user_id = Some(concerned(transaction, by.user, &self).await?);
+            let (user_id, message) = concerned(transaction, by.user, &self).await?;
             check_day(transaction, app, by).await?;
             let row = report::Model {
                 id,
                 reporter_id: by.user,
-                user_id,
+                user_id: Some(user_id),
                 message_id: self.message_id,
+                message_rev: message.as_ref().map(|message| message.rev),
+                message_text: message.and_then(|message| message.text),
                 reason: self.reason.name().to_owned(),
                 text: self.text.clone().unwrap_or_default().trim().to_owned(),
                 created_at: app.clock.now(),
@@ -92,31 +94,40 @@ impl Run for Report {
     }
 }
 
-/// Whom a report is about, if the reporter sees what they report.
-async fn concerned(transaction: &DatabaseTransaction, by: UserId, command: &Report) -> Outcome<UserId> {
+/// Whom a report is about, and the message, if the reporter sees what they report.
+async fn concerned(
+    transaction: &DatabaseTransaction,
+    by: UserId,
+    command: &Report,
+) -> Outcome<(UserId, Option<message::Model>)> {
     let Report { user_id, message_id, .. } = command;
-    let whom = match message_id {
-        None => user_id.ok_or(ErrorCode::UserNotFound)?,
-        Some(id) => {
-            let sender = sender(transaction, by, *id).await?.ok_or(ErrorCode::MessageNotFound)?;
-            if user_id.is_some_and(|user| user != sender) {
-                return Err(Refusal::invalid("userId", "is not who sent the message").into());
-            }
-            sender
-        }
+    let message = match message_id {
+        None => None,
+        Some(id) => Some(seen(transaction, by, *id).await?.ok_or(ErrorCode::MessageNotFound)?),
     };
+    let sender = message.as_ref().map(|message| message.sender_id);
+    if sender.is_some() && user_id.is_some() && *user_id != sender {
+        return Err(Refusal::invalid("userId", "is not who sent the message").into());
+    }
+    let whom = sender.or(*user_id).ok_or(ErrorCode::UserNotFound)?;
     if whom == by {
         return Err(Refusal::invalid("userId", "is your own account").into());
     }
     user::by_id(whom).one(transaction).await?.ok_or(ErrorCode::UserNotFound)?;
-    Ok(whom)
+    Ok((whom, message))
 }
 
-/// Who sent a message that somebody sees.
-async fn sender(transaction: &DatabaseTransaction, by: UserId, id: MessageId) -> Outcome<Option<UserId>> {
+/// A message that somebody sees, or saw before they left.
+async fn seen(transaction: &DatabaseTransaction, by: UserId, id: MessageId) -> Outcome<Option<message::Model>> {
     let Some(row) = message::by_id(id).one(transaction).await? else { return Ok(None) };
-    let member = read::membership(transaction, row.conversation_id, by).await?;
-    Ok(member.filter(|member| row.seq >= member.visible_from_seq).map(|_| row.sender_id))
+    let Some(span) = participant::of(row.conversation_id, by).one(transaction).await? else { return Ok(None) };
+    let was_there = match (span.until_rev, span.left_at) {
+        (None, _) => true,
+        // Of one that was changed since, the row does not say any more with which `rev` it was sent.
+        (Some(_), Some(left_at)) if row.changed => row.created_at <= left_at,
+        (Some(until_rev), _) => row.rev < until_rev,
+    };
+    Ok((was_there && row.seq >= span.visible_from_seq).then_some(row))
 }
 
 async fn check_day(transaction: &DatabaseTransaction, app: &App, by: Identity) -> Outcome<()> {
@@ -162,6 +173,7 @@ fn listed(row: report::Model, messages: &HashMap<MessageId, view::Message>) -> L
         user_id: row.user_id,
         message: row.message_id.and_then(|id| messages.get(&id).cloned()),
         message_id: row.message_id,
+        evidence: row.message_rev.map(|rev| Evidence { rev, text: row.message_text }),
         reason: row.reason,
         text: row.text,
     }

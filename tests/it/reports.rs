@@ -43,6 +43,37 @@ stories! {
         assert!(!bobs.heard().iter().any(|frame| frame.to_string().contains("spam")));
     }
 
+    async fn what_was_reported_is_kept_whatever_becomes_of_it(stage: Stage) {
+        let node = Node::start(&stage).await;
+        let [ann, bob, olga] = node.people(["ann", "bob", "olga"]).await;
+        is_operator(&stage, &olga).await;
+        let group = bob.creates_group("tea", &[&ann]).await;
+        let said: MessageId = id_of(&bob.says_in(group, "buy this").await);
+        let other: MessageId = id_of(&bob.says_in(group, "and this").await);
+        let report = |id: MessageId| json!({ "messageId": id, "reason": "spam" });
+        ann.calls("users.report", report(said)).await.ok();
+        bob.edits(said, "good morning").await.ok();
+        let newest = async || olga.calls("users.listReports", json!({ "limit": 1 })).await.ok()["items"][0].take();
+        let item = newest().await;
+        assert_eq!((&item["evidence"]["text"], &item["message"]["text"]), (&json!("buy this"), &json!("good morning")));
+        assert!(item["evidence"]["rev"].as_i64() < item["message"]["rev"].as_i64());
+        bob.deletes(said).await.ok();
+        assert_eq!(newest().await["evidence"]["text"], "buy this");
+        // Whoever was removed may still report what they saw, and nothing that came later.
+        node.clock.advance(secs(1));
+        bob.removes(&ann, group).await.ok();
+        node.clock.advance(secs(1));
+        let later: MessageId = id_of(&bob.says_in(group, "later").await);
+        ann.calls("users.report", report(later)).await.is_refused(ErrorCode::MessageNotFound);
+        ann.calls("users.report", report(other)).await.ok();
+        assert_eq!(newest().await["evidence"]["text"], "and this");
+        bob.edits(other, "good evening").await.ok();
+        bob.edits(later, "and later").await.ok();
+        ann.calls("users.report", report(later)).await.is_refused(ErrorCode::MessageNotFound);
+        ann.calls("users.report", report(other)).await.ok();
+        assert_eq!(newest().await["evidence"]["text"], "good evening");
+    }
+
     async fn one_reports_what_one_sees_and_not_without_end(stage: Stage) {
         let node = Node::start_with(&stage, |config| config.limits.reports_per_day = 2).await;
         let [ann, bob, cid] = node.people(["ann", "bob", "cid"]).await;

@@ -276,6 +276,7 @@ async fn furnishes(bench: &Bench, of: UserId, other: UserId) {
         user_role { user_id: of, role: "operator".to_owned(), granted_at: at }
         report {
             id: ReportId::from_uuid(bench.clock.uuid()), reporter_id: of, user_id: Some(other), message_id: None,
+            message_rev: None, message_text: None,
             reason: "spam".to_owned(), text: "tea".to_owned(), created_at: at,
         }
         refresh_token {

@@ -44,7 +44,7 @@ impl ReportReason {
 pub struct Report {
     /// Whom; the sender of the message unless said.
     pub user_id: Option<UserId>,
-    /// Which message.
+    /// Which message. What it says is kept as it is now. Whoever has left may report what they could see.
     pub message_id: Option<MessageId>,
     /// Why.
     pub reason: ReportReason,

@@ -32,6 +32,9 @@ pub struct ListedReport {
     /// Which message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_id: Option<MessageId>,
+    /// The message as it was when it was reported; absent where the report is of no message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Evidence>,
     /// The message as it is now; absent where the report is of no message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message: Option<Message>,
@@ -40,4 +43,15 @@ pub struct ListedReport {
     /// The rest, in the reporter's words.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub text: String,
+}
+
+/// What a message said when it was reported, whatever its sender has made of it since.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Evidence {
+    /// Its `rev` then: where it is still the same, nothing was changed.
+    pub rev: i64,
+    /// Its text then; absent if it was deleted already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
 }
