@@ -63,7 +63,7 @@ pub async fn grant(db: &Db, clock: &dyn Clock, user: &str, role: &str) -> Result
     if !held {
         let row = user_role::Model { user_id: id, role: role.to_owned(), granted_at: clock.now() };
         user_role::Entity::insert(row.into_active_model()).exec_without_returning(&transaction).await?;
-        audit::record(&transaction, clock, role_event("role_granted", id, role)).await?;
+        audit::record(&transaction, clock, role_event(audit::Kind::RoleGranted, id, role)).await?;
     }
     transaction.commit().await?;
     Ok((id, !held))
@@ -79,14 +79,14 @@ pub async fn revoke(db: &Db, clock: &dyn Clock, user: &str, role: &str) -> Resul
     let held = user_role::COLUMN.user_id.eq(id).and(user_role::COLUMN.role.eq(role));
     let taken = user_role::Entity::delete_many().filter(held).exec(&transaction).await?.rows_affected > 0;
     if taken {
-        audit::record(&transaction, clock, role_event("role_revoked", id, role)).await?;
+        audit::record(&transaction, clock, role_event(audit::Kind::RoleRevoked, id, role)).await?;
     }
     transaction.commit().await?;
     Ok((id, taken))
 }
 
-fn role_event(kind: &'static str, user: UserId, role: &str) -> audit::Event {
-    audit::Event { kind, user: Some(user), detail: json!({ "role": role, "by": "admin" }), ..audit::Event::default() }
+fn role_event(kind: audit::Kind, user: UserId, role: &str) -> audit::Event {
+    audit::Event { user: Some(user), detail: json!({ "role": role, "by": "admin" }), ..audit::Event::of(kind) }
 }
 
 fn known(role: &str) -> Result<&str, AdminError> {

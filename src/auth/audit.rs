@@ -1,20 +1,7 @@
 //! The audit trail's one insert: what was done to accounts, by whom and from where.
 //! Never codes, tokens, or what people wrote.
-//!
-//! # The kinds
-//! | kind | detail | when |
-//! |---|---|---|
-//! | `signed_in` | `by` (`otp`, `password`, ...; with a second factor ` totp` or ` backupCode` behind it), `isNewUser` | a session began |
-//! | `signed_out` | | a session was ended by itself |
-//! | `session_revoked` | `sessionId` | a session was ended from another one |
-//! | `sessions_revoked` | `count`, `current` | all others were, or all |
-//! | `refresh_reused` | | a spent refresh token came again, and its session was ended |
-//! | `second_factor_enabled` | | an authenticator app guards the account |
-//! | `second_factor_disabled` | `by` (`totp`, `backupCode`) | none does any more |
-//! | `second_factor_failed` | | a code was wrong, at the second step of signing in (no session) or within a session |
-//! | `backup_codes_renewed` | `by` | there are ten new backup codes |
-//! | `role_granted`, `role_revoked` | `role`, `by` | an operator changed what the account may do |
-//! | `signing_key_made`, `sealing_key_made` | `key` | `quckchat admin rotate-keys`; concerns nobody |
+
+pub use actors::protocol::view::SecurityEventKind as Kind;
 
 use actors::clock::Clock;
 use entities::{SessionId, UserId, audit_event};
@@ -22,10 +9,10 @@ use sea_orm::{ConnectionTrait, DbErr, EntityTrait, Set};
 use std::net::IpAddr;
 
 /// One thing that was done.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Event {
-    /// What, in a word or two: `signed_in`.
-    pub kind: &'static str,
+    /// What.
+    pub kind: Kind,
     /// Whom it concerns.
     pub user: Option<UserId>,
     /// By which session.
@@ -36,9 +23,16 @@ pub struct Event {
     pub detail: serde_json::Value,
 }
 
+impl Event {
+    /// One of this kind, and nothing else known of it.
+    pub fn of(kind: Kind) -> Event {
+        Event { kind, user: None, session: None, address: None, detail: serde_json::Value::Null }
+    }
+}
+
 /// That a key of the node was made: it concerns nobody.
-pub fn key_made(kind: &'static str, key: &str) -> Event {
-    Event { kind, detail: serde_json::json!({ "key": key }), ..Event::default() }
+pub fn key_made(kind: Kind, key: &str) -> Event {
+    Event { detail: serde_json::json!({ "key": key }), ..Event::of(kind) }
 }
 
 /// Writes it down, in the transaction of what was done.
@@ -51,7 +45,7 @@ pub async fn record(db: &impl ConnectionTrait, clock: &dyn Clock, event: Event) 
         id: Set(clock.audit_event_id()),
         user_id: Set(event.user),
         session_id: Set(event.session),
-        kind: Set(event.kind.to_owned()),
+        kind: Set(<&str>::from(event.kind).to_owned()),
         address: Set(event.address.map(|address| address.to_string())),
         detail: Set(detail),
         at: Set(clock.now()),

@@ -76,8 +76,8 @@ impl Auth {
                 joined(transaction, &*self.clock, by.user).await?;
             }
             let (kind, is_first) = match &passed.contact {
-                Contact::Phone(_) => ("phone_changed", before.phone.is_none()),
-                Contact::Email(_) => ("email_changed", before.email.is_none()),
+                Contact::Phone(_) => (audit::Kind::PhoneChanged, before.phone.is_none()),
+                Contact::Email(_) => (audit::Kind::EmailChanged, before.email.is_none()),
             };
             let event = audit::Event {
                 kind,

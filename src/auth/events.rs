@@ -90,7 +90,7 @@ mod tests {
             let (ann, bob) = (dyn_clock.user_id(), dyn_clock.user_id());
             for (at, user) in [Some(ann), Some(bob), None, Some(ann), Some(ann)].into_iter().enumerate() {
                 let detail = serde_json::json!({ "at": at });
-                let event = audit::Event { kind: "test", user, detail, ..audit::Event::default() };
+                let event = audit::Event { user, detail, ..audit::Event::of(audit::Kind::SignedIn) };
                 audit::record(scratch.db.write(), dyn_clock, event).await.unwrap();
                 clock.advance(Duration::from_secs(86_400));
             }

@@ -187,13 +187,8 @@ impl Auth {
         if !is_step {
             return Ok(());
         }
-        let event = audit::Event {
-            kind: "sign_in_failed",
-            user,
-            address,
-            detail: json!({ "by": by }),
-            ..audit::Event::default()
-        };
+        let event =
+            audit::Event { user, address, detail: json!({ "by": by }), ..audit::Event::of(audit::Kind::SignInFailed) };
         Ok(self.db.heard(audit::record(self.db.write(), &*self.clock, event)).await?)
     }
 

@@ -59,7 +59,7 @@ impl Auth {
         let ended = transact(&self.db, &*self.clock, async |transaction| {
             let had = password::of_user(user.id).one(transaction).await?.is_some();
             let event = audit::Event {
-                kind: if had { "password_changed" } else { "password_set" },
+                kind: if had { audit::Kind::PasswordChanged } else { audit::Kind::PasswordSet },
                 user: Some(user.id),
                 session: Some(identity.session),
                 address,
@@ -107,8 +107,7 @@ impl Auth {
             if owner().one(transaction).await?.is_none_or(|now| now.id != user.id) {
                 return Err(ErrorCode::AuthOtpExpired.into());
             }
-            let event =
-                audit::Event { kind: "password_reset", user: Some(user.id), address, ..audit::Event::default() };
+            let event = audit::Event { user: Some(user.id), address, ..audit::Event::of(audit::Kind::PasswordReset) };
             let setting = Setting { user: user.id, phc: &phc, but: None, keep_sessions: false, event };
             let ended = self.set(transaction, setting).await?;
             // After the password's row, as `let_in` does, so that no two wait for each other.

@@ -70,7 +70,7 @@ impl Auth {
                 return Err(ErrorCode::AuthSessionRevoked.into());
             }
             let event = audit::Event {
-                kind: "reauthenticated",
+                kind: audit::Kind::Reauthenticated,
                 user: Some(identity.user),
                 session: Some(identity.session),
                 address,

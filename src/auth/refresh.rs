@@ -178,11 +178,10 @@ impl Refresh {
     ) -> Result<(), DbErr> {
         sessions::revoke(transaction, family.id, "refresh_reused", self.clock.now()).await?;
         let event = audit::Event {
-            kind: "refresh_reused",
             user: Some(family.user_id),
             session: Some(family.id),
             address,
-            ..audit::Event::default()
+            ..audit::Event::of(audit::Kind::RefreshReused)
         };
         audit::record(transaction, &*self.clock, event).await
     }

@@ -56,10 +56,9 @@ impl Auth {
             }
             passwords::set(transaction, &*self.clock, user.id, &phc).await?;
             let event = audit::Event {
-                kind: "password_set",
                 user: Some(user.id),
                 address: origin.address,
-                ..audit::Event::default()
+                ..audit::Event::of(audit::Kind::PasswordSet)
             };
             audit::record(transaction, &*self.clock, event).await?;
             let by = "registration".to_owned();

@@ -44,7 +44,7 @@ impl Auth {
                 return Err(ErrorCode::AuthSessionNotFound.into());
             }
             let event = audit::Event {
-                kind: "session_revoked",
+                kind: audit::Kind::SessionRevoked,
                 user: Some(by.user),
                 session: Some(by.session),
                 address,
@@ -61,7 +61,7 @@ impl Auth {
             let kept = Some(by.session).filter(|_| !current);
             let ended = sessions::revoke_all(transaction, by.user, kept, "revoked", self.clock.now()).await?;
             let event = audit::Event {
-                kind: "sessions_revoked",
+                kind: audit::Kind::SessionsRevoked,
                 user: Some(by.user),
                 session: Some(by.session),
                 address,

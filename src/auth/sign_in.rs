@@ -95,7 +95,7 @@ impl Auth {
         sessions::begin(transaction, beginning).await?;
         let refresh_token = self.refresh.first(transaction, session).await?;
         let event = audit::Event {
-            kind: "signed_in",
+            kind: audit::Kind::SignedIn,
             user: Some(user.id),
             session: Some(session),
             address,
@@ -117,11 +117,10 @@ impl Auth {
                 return Ok(None);
             }
             let event = audit::Event {
-                kind: "signed_out",
                 user: Some(row.user_id),
                 session: Some(session),
                 address,
-                ..audit::Event::default()
+                ..audit::Event::of(audit::Kind::SignedOut)
             };
             audit::record(transaction, &*self.clock, event).await?;
             Ok(Some(row.user_id))

@@ -42,7 +42,7 @@ impl Run for RegisterDevice {
             let known = device::of(by.user, &self.device_id).one(transaction).await?;
             if known.is_none() {
                 make_room(transaction, app, by).await?;
-                let event = event("device_registered", by, caller, &self.device_id);
+                let event = event(audit::Kind::DeviceRegistered, by, caller, &self.device_id);
                 audit::record(transaction, &*app.clock, event).await?;
             }
             let now = app.clock.now();
@@ -126,7 +126,8 @@ impl Run for RemoveDevice {
                     ended.push(row.id);
                 }
             }
-            audit::record(transaction, &*app.clock, event("device_removed", by, caller, &self.device_id)).await?;
+            audit::record(transaction, &*app.clock, event(audit::Kind::DeviceRemoved, by, caller, &self.device_id))
+                .await?;
             Ok(ended)
         })
         .await?;
@@ -260,7 +261,7 @@ fn hash(provider: &str, token: &str) -> Vec<u8> {
     digest(&SHA256, format!("{provider} {token}").as_bytes()).as_ref().to_vec()
 }
 
-fn event(kind: &'static str, by: Identity, caller: &Caller, device: &str) -> audit::Event {
+fn event(kind: audit::Kind, by: Identity, caller: &Caller, device: &str) -> audit::Event {
     audit::Event {
         kind,
         user: Some(by.user),

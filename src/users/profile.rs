@@ -48,7 +48,7 @@ pub async fn update(db: &Db, clock: &dyn Clock, editor: Editor, command: UpdateP
         let row = write(transaction, clock, user, changed.clone()).await?.ok_or(ErrorCode::UserNotFound)?;
         if user != editor.user {
             let event = audit::Event {
-                kind: "profile_updated_by_operator",
+                kind: audit::Kind::ProfileUpdatedByOperator,
                 user: Some(user),
                 session: Some(editor.session),
                 address: editor.address,

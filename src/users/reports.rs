@@ -79,7 +79,7 @@ impl Run for Report {
                 created_at: app.clock.now(),
             };
             let event = audit::Event {
-                kind: "reported",
+                kind: audit::Kind::Reported,
                 user: Some(by.user),
                 session: Some(by.session),
                 address: caller.address,

@@ -56,7 +56,7 @@ impl Keys {
                 let others = signing_key::COLUMN.retires_at.is_null();
                 signing_key::Entity::update_many().set(ends).filter(others).exec(transaction).await?;
                 signing_key::Entity::insert(made.into_active_model()).exec_without_returning(transaction).await?;
-                audit::record(transaction, &*self.clock, audit::key_made("signing_key_made", &kid)).await?;
+                audit::record(transaction, &*self.clock, audit::key_made(audit::Kind::SigningKeyMade, &kid)).await?;
             }
             Ok(Rotation { kid, is_new, signs_at: made_at.plus(SETTLED), others_end_at })
         })

@@ -70,7 +70,8 @@ impl Auth {
             Some(user) => (user, Came::Linked),
             None => (self.join(transaction, id, who, trusted).await?, Came::New),
         };
-        self.note(transaction, "identity_linked", provider, Linker { user: id, session: None, address }).await?;
+        self.note(transaction, audit::Kind::IdentityLinked, provider, Linker { user: id, session: None, address })
+            .await?;
         Ok((user, came))
     }
 
@@ -133,7 +134,7 @@ impl Auth {
             let row = row(provider, who, account.id, self.clock.now());
             if insert(transaction, row.clone()).await? {
                 let linker = Linker { user: account.id, session: Some(caller.session), address };
-                self.note(transaction, "identity_linked", provider, linker).await?;
+                self.note(transaction, audit::Kind::IdentityLinked, provider, linker).await?;
                 return Ok((row.into(), Some(account)));
             }
             let known = identity::by_subject(&who.issuer, &who.subject).one(transaction).await?;
@@ -201,7 +202,7 @@ impl Auth {
                 identity.delete(transaction).await?;
             }
             let event = audit::Event {
-                kind: "identity_unlinked",
+                kind: audit::Kind::IdentityUnlinked,
                 user: Some(user.id),
                 session: Some(caller.session),
                 address,
@@ -218,7 +219,7 @@ impl Auth {
     async fn note(
         &self,
         transaction: &DatabaseTransaction,
-        kind: &'static str,
+        kind: audit::Kind,
         provider: &Provider,
         Linker { user, session, address }: Linker,
     ) -> Result<(), DbErr> {

@@ -90,7 +90,7 @@ impl OAuth {
         self.redirect_allow.iter().map(String::as_str).find(|allowed| flow::hash(allowed) == hashed)
     }
 
-    /// What of an account's identities can still be used.
+    /// Whether somebody may sign in by the provider of this name: it is configured.
     fn knows(&self, provider: &str) -> bool {
         self.providers.contains_key(provider)
     }

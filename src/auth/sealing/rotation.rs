@@ -58,7 +58,8 @@ impl Ring {
                 Some(newest) => Ok(Rotation { name: newest.id, is_new: false }),
                 None => {
                     let name = self.add(transaction).await?;
-                    audit::record(transaction, &*self.clock, audit::key_made("sealing_key_made", &name)).await?;
+                    audit::record(transaction, &*self.clock, audit::key_made(audit::Kind::SealingKeyMade, &name))
+                        .await?;
                     Ok(Rotation { name, is_new: true })
                 }
             }

@@ -227,7 +227,7 @@ impl Auth {
             }
             backup::replace(transaction, &self.backup_codes(), user, &codes).await?;
             tries::forget(transaction, &showing.place.key(&self.tries_key(), user)).await?;
-            self.record(transaction, showing, "second_factor_enabled", json!(null)).await?;
+            self.record(transaction, showing, audit::Kind::SecondFactorEnabled, json!(null)).await?;
             Ok(())
         })
         .await?;
@@ -242,7 +242,7 @@ impl Auth {
             backup::forget(transaction, showing.user).await?;
             let own = second_factor::COLUMN.user_id.eq(showing.user);
             second_factor::Entity::delete_many().filter(own).exec(transaction).await?;
-            self.record(transaction, showing, "second_factor_disabled", json!({ "by": shown.kind() })).await?;
+            self.record(transaction, showing, audit::Kind::SecondFactorDisabled, json!({ "by": shown.kind() })).await?;
             Ok(())
         })
         .await
@@ -255,7 +255,7 @@ impl Auth {
         transact(&self.db, &*self.clock, async |transaction| {
             self.use_second_factor(transaction, &shown).await?;
             backup::replace(transaction, &self.backup_codes(), showing.user, &codes).await?;
-            self.record(transaction, showing, "backup_codes_renewed", json!({ "by": shown.kind() })).await?;
+            self.record(transaction, showing, audit::Kind::BackupCodesRenewed, json!({ "by": shown.kind() })).await?;
             Ok(())
         })
         .await?;
@@ -273,7 +273,7 @@ impl Auth {
 
     /// Notes that a code was wrong, so that its owner sees that somebody guesses.
     async fn wrong(&self, showing: Showing<'_>) -> Outcome<ErrorCode> {
-        self.db.heard(self.record(self.db.write(), showing, "second_factor_failed", json!(null))).await?;
+        self.db.heard(self.record(self.db.write(), showing, audit::Kind::SecondFactorFailed, json!(null))).await?;
         Ok(ErrorCode::AuthSecondFactorInvalid)
     }
 
@@ -281,7 +281,7 @@ impl Auth {
         &self,
         db: &impl ConnectionTrait,
         showing: Showing<'_>,
-        kind: &'static str,
+        kind: audit::Kind,
         detail: serde_json::Value,
     ) -> Result<(), DbErr> {
         let session = match showing.place {

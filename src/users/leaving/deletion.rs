@@ -42,7 +42,7 @@ impl Leaving {
             let row = changed(transaction, by.user, change).await?.ok_or(ErrorCode::UserNotFound)?;
             let ended = sessions::revoke_all(transaction, by.user, Some(by.session), "deletion_asked", now).await?;
             let detail = json!({ "leavesAt": leaves_at, "messages": messages });
-            audit::record(transaction, &*self.clock, event("deletion_asked", caller, detail)).await?;
+            audit::record(transaction, &*self.clock, event(audit::Kind::DeletionAsked, caller, detail)).await?;
             Ok((leaves_at, Some(row).filter(|_| before.leaves_at.is_none()), ended))
         });
         let (leaves_at, first, ended) = asked.await?;
@@ -66,7 +66,7 @@ impl Leaving {
             let change =
                 user::ActiveModel { leaves_at: Set(None), leaves_messages: Set(None), ..user::ActiveModel::default() };
             let row = changed(transaction, user, change).await?.ok_or(ErrorCode::UserNotFound)?;
-            audit::record(transaction, &*self.clock, event("deletion_cancelled", caller, json!({}))).await?;
+            audit::record(transaction, &*self.clock, event(audit::Kind::DeletionCancelled, caller, json!({}))).await?;
             Ok((row, true))
         });
         let (row, changed) = kept.await?;
@@ -99,7 +99,7 @@ async fn changed(
     Ok(updated.into_iter().next())
 }
 
-fn event(kind: &'static str, caller: &Caller, detail: serde_json::Value) -> audit::Event {
+fn event(kind: audit::Kind, caller: &Caller, detail: serde_json::Value) -> audit::Event {
     let identity = caller.identity;
     audit::Event {
         kind,

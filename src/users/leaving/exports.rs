@@ -97,7 +97,7 @@ impl Exports {
                 expires_at: None,
             };
             export::Entity::insert(row.clone().into_active_model()).exec_without_returning(transaction).await?;
-            audit::record(transaction, &*self.clock, event("export_asked", caller, row.id)).await?;
+            audit::record(transaction, &*self.clock, event(audit::Kind::ExportAsked, caller, row.id)).await?;
             Ok(row)
         });
         let row = asked.await?;
@@ -141,7 +141,7 @@ impl Exports {
             let updated =
                 export::Entity::update_many().set(over(ExportState::Gone)).filter(gone).filter(alive).exec(transaction);
             if updated.await?.rows_affected > 0 {
-                audit::record(transaction, &*self.clock, event("export_cancelled", caller, id)).await?;
+                audit::record(transaction, &*self.clock, event(audit::Kind::ExportCancelled, caller, id)).await?;
                 return Ok(());
             }
             export::of(user, id).one(transaction).await?.map(drop).ok_or_else(|| ErrorCode::UserExportNotFound.into())
@@ -372,7 +372,7 @@ fn over(state: ExportState) -> export::ActiveModel {
     }
 }
 
-fn event(kind: &'static str, caller: &Caller, export: ExportId) -> audit::Event {
+fn event(kind: audit::Kind, caller: &Caller, export: ExportId) -> audit::Event {
     let identity = caller.identity;
     audit::Event {
         kind,

@@ -159,7 +159,7 @@ impl Leaving {
         otp_verification::Entity::delete_many().filter(codes).exec(transaction).await?;
         self.tries.forget(transaction, row).await?;
         Exports::end_all(transaction, row.id).await?;
-        let event = audit::Event { kind: "account_deleted", user: Some(row.id), ..audit::Event::default() };
+        let event = audit::Event { user: Some(row.id), ..audit::Event::of(audit::Kind::AccountDeleted) };
         audit::record(transaction, &*self.clock, event).await?;
         Ok(())
     }

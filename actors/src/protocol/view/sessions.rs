@@ -4,6 +4,7 @@
 use entities::{AuditEventId, SessionId, Timestamp, UserId, audit_event, session};
 use serde::Serialize;
 use serde_json::value::RawValue;
+use strum::IntoStaticStr;
 use utoipa::ToSchema;
 
 /// A sign-in that stands.
@@ -69,13 +70,83 @@ pub struct SessionsEnded {
     pub ended: usize,
 }
 
+/// What was done to an account; of each what the event's `detail` holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema, IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum SecurityEventKind {
+    /// A session began. `by`: `otp`, `password`, `registration` or `oauth:NAME`, with a second factor ` totp` or ` backupCode` behind it; `isNewUser`.
+    SignedIn,
+    /// A password was wrong, or a code to show again who one is, and whoever tries has to wait from now on: `by`.
+    SignInFailed,
+    /// A session was ended by itself.
+    SignedOut,
+    /// A session was ended from another one: `sessionId`.
+    SessionRevoked,
+    /// All others were, or all: `count`, `current`.
+    SessionsRevoked,
+    /// A spent refresh token came again, and its session was ended.
+    RefreshReused,
+    /// Somebody signed in showed again who they are: `by`.
+    Reauthenticated,
+    /// The account has its first password; set by somebody signed in: `keepSessions`.
+    PasswordSet,
+    /// It was changed by somebody signed in: `keepSessions`.
+    PasswordChanged,
+    /// It was changed by a code that was sent to the account.
+    PasswordReset,
+    /// An authenticator app guards the account.
+    SecondFactorEnabled,
+    /// None does any more: `by` (`totp`, `backupCode`).
+    SecondFactorDisabled,
+    /// A code of it was wrong: at the second step of signing in (no session), or within a session.
+    SecondFactorFailed,
+    /// There are ten new backup codes: `by`.
+    BackupCodesRenewed,
+    /// The account can be entered by a provider: `provider`.
+    IdentityLinked,
+    /// It cannot any more: `provider`.
+    IdentityUnlinked,
+    /// The account has another phone number: `isFirst` if it had none.
+    PhoneChanged,
+    /// The account has another e-mail address: `isFirst` if it had none.
+    EmailChanged,
+    /// A device was registered: `deviceId`.
+    DeviceRegistered,
+    /// A device was removed, and its sessions ended: `deviceId`.
+    DeviceRemoved,
+    /// A copy of the account's data was asked for: `exportId`.
+    ExportAsked,
+    /// It was given up again: `exportId`.
+    ExportCancelled,
+    /// The account is to be deleted: `leavesAt`, `messages`.
+    DeletionAsked,
+    /// It is kept after all.
+    DeletionCancelled,
+    /// The account ended.
+    AccountDeleted,
+    /// The account's owner reported somebody, or a message: `reportId`, `reason`, `userId`, `messageId`.
+    Reported,
+    /// An operator changed the profile: `by`, `fields`.
+    ProfileUpdatedByOperator,
+    /// An operator gave the account a role: `role`, `by`.
+    RoleGranted,
+    /// An operator took it away: `role`, `by`.
+    RoleRevoked,
+    /// `quckchat admin rotate-keys` made a key for tokens: `key`. Concerns nobody.
+    SigningKeyMade,
+    /// It made a key for what is stored sealed: `key`. Concerns nobody.
+    SealingKeyMade,
+}
+
 /// Something that was done to an account.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SecurityEvent {
     /// Its id.
     pub id: AuditEventId,
-    /// What, in a word or two: `signed_in`, `second_factor_failed`, ...
+    /// What; a newer node may have written one that is not listed.
+    #[schema(value_type = SecurityEventKind)]
     pub kind: String,
     /// When.
     pub at: Timestamp,
