@@ -221,6 +221,8 @@ stories! {
         let gone = until("ann to be deleted", async || is_deleted(&bob, &ann).await);
         in_time(&node.clock, 1, gone).await;
         assert!([4401, 4403].contains(&phone.is_closed().await));
+        // What was her own goes before she leaves what others have in common with her.
+        until("her messages to be left alone", async || bob.sends(pair, "?").await.result.is_err()).await;
 
         for door in bob.doors().await {
             let seen = door.calls("users.getProfile", json!({ "userId": ann.id })).await.ok();
@@ -235,7 +237,6 @@ stories! {
             door.creates("private", &[&ann]).await.is_refused(ErrorCode::UserNotFound);
             door.creates("group", &[&ann]).await.is_refused_for(ErrorCode::UserNotFound, "participantIds");
         }
-        until("her messages to be left alone", async || bob.sends(pair, "?").await.result.is_err()).await;
         bob.sends(pair, "hello?").await.is_refused(ErrorCode::UserNotFound);
         // She goes out of his address book, of which his other devices learn.
         let is_out = async || {

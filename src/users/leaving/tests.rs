@@ -67,8 +67,9 @@ impl Bench {
 
     /// Each database with two nodes on it.
     async fn each() -> Vec<(Scratch, [Bench; 2])> {
+        // On the heap, as all that is large: a test has a small stack.
         let mut all = Vec::new();
-        for scratch in Scratch::each().await {
+        for scratch in Box::pin(Scratch::each()).await {
             let (clock, bus, folder) = (FakeClock::new(), LocalBus::new(), tempfile::tempdir().unwrap());
             let one = Box::pin(Bench::on(&scratch, folder.path(), &clock, &bus, "one")).await;
             let other = Box::pin(Bench::on(&scratch, folder.path(), &clock, &bus, "other")).await;

@@ -39,23 +39,24 @@ async fn a_copy_at_a_time_and_a_few_a_day() {
 async fn one_node_makes_a_copy_and_another_takes_over_when_its_claim_has_ended() {
     for (scratch, [one, other]) in Bench::each().await {
         let ann = one.signs_in("Ann").await;
-        one.leaving.exports.ask(&ann).await.unwrap();
-        let (first, second) = tokio::join!(one.leaving.exports.claim("one"), other.leaving.exports.claim("other"));
+        Box::pin(one.leaving.exports.ask(&ann)).await.unwrap();
+        let [first, second] = [one.leaving.exports.claim("one"), other.leaving.exports.claim("other")].map(Box::pin);
+        let (first, second) = tokio::join!(first, second);
         let claims: Vec<_> = [first.unwrap(), second.unwrap()].into_iter().flatten().collect();
         assert_eq!(claims.len(), 1);
         let mut claim = claims.into_iter().next().unwrap();
-        one.leaving.exports.add(&mut claim, vec![1; 10]).await.unwrap();
+        Box::pin(one.leaving.exports.add(&mut claim, vec![1; 10])).await.unwrap();
         one.clock.advance(LEASE / 2);
-        one.leaving.exports.hold(&mut claim).await.unwrap();
+        Box::pin(one.leaving.exports.hold(&mut claim)).await.unwrap();
         one.clock.advance(LEASE - Duration::from_millis(1));
-        assert!(other.leaving.exports.claim("other").await.unwrap().is_none());
+        assert!(Box::pin(other.leaving.exports.claim("other")).await.unwrap().is_none());
         one.clock.advance(Duration::from_millis(1));
         assert!(other.makes_export().await.unwrap());
         // The first one wakes up, and finds that it is another's.
         for lost in [
-            one.leaving.exports.add(&mut claim, vec![2; 10]).await,
-            one.leaving.exports.hold(&mut claim).await,
-            one.leaving.exports.finish(&claim).await.map(drop),
+            Box::pin(one.leaving.exports.add(&mut claim, vec![2; 10])).await,
+            Box::pin(one.leaving.exports.hold(&mut claim)).await,
+            Box::pin(one.leaving.exports.finish(&claim)).await.map(drop),
         ] {
             assert_eq!(code(lost), Some(ErrorCode::ServerUnavailable));
         }
