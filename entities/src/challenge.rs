@@ -1,4 +1,5 @@
-//! The table `challenges`: what somebody was asked and has still to answer: a second factor, a reset, a new address, the code of an OAuth sign-in.
+//! The table `challenges`: what somebody was asked and has still to answer, as a second factor or the code of an OAuth
+//! sign-in; and what was taken once and is not taken again.
 //!
 //! Never here: the token by which it is named: only its hash.
 

@@ -32,7 +32,7 @@ const LANES: u32 = 1;
 const SALT_BYTES: usize = 16;
 /// Bytes of a hash (RFC 9106, section 4).
 const HASH_BYTES: usize = 32;
-/// When it is worth coming back: a full queue is worked off by then.
+/// When it is worth coming back: much of a full queue is worked off by then.
 const BUSY_FOR: Duration = Duration::from_secs(1);
 
 /// What the operator sees of it; a clone shares the counts.

@@ -26,7 +26,6 @@ use budget::{Budgets, Counted, Item};
 use carriage::{Parcel, carry, unattended};
 use entities::{Db, Timestamp, UserId, otp_verification};
 use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QuerySelect, Set};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use uuid::Uuid;

@@ -128,7 +128,7 @@ impl Auth {
     async fn set(&self, transaction: &DatabaseTransaction, setting: Setting<'_>) -> Outcome<Vec<SessionId>> {
         let Setting { user, phc, but, keep_sessions, event } = setting;
         set(transaction, &*self.clock, user, phc).await?;
-        let reason = event.kind;
+        let reason: &str = event.kind.into();
         audit::record(transaction, &*self.clock, event).await?;
         // Also of those that go on: nobody comes in any more by the password before.
         challenges::close_all(transaction, &*self.clock, &sign_in::SECOND_FACTOR, user).await?;

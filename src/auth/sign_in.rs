@@ -150,6 +150,7 @@ mod tests {
     use crate::auth::testing::{Setting, code};
     use actors::protocol::ErrorCode;
     use actors::protocol::command::Device;
+    use sea_orm::EntityTrait;
 
     impl Setting {
         async fn sign_in(&self, command: VerifyOtp, address: Option<IpAddr>) -> Outcome<view::Entered> {

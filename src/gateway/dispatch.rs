@@ -221,7 +221,7 @@ pub struct ByName(pub Rc<App>);
 
 impl Dispatch for ByName {
     fn call(&self, caller: Caller, name: &str, data: &RawValue) -> LocalBoxFuture<'static, Outcome<Box<RawValue>>> {
-        // Thirty-odd names: a scan that compares lengths first beats a map.
+        // Some ninety names: a scan that compares lengths first beats a map.
         match COMMANDS.iter().find(|served| served.name == name) {
             Some(served) => (served.call)(self.0.clone(), caller, data),
             None => {

@@ -76,7 +76,7 @@ stories! {
         let node = Node::start(&stage).await;
         let asks = async |purpose: &str, email: &str| {
             let data = json!({ "email": email, "purpose": purpose });
-            code_of(&node, says(&node, "auth.sendOtp", data).await).await
+            sent_with(&node, node.says("auth.sendOtp", data).await).await
         };
         let (verification, code) = asks("register", "Ann@Example.org").await;
         let wrong = if code == "000000" { "000001" } else { "000000" };
@@ -90,7 +90,7 @@ stories! {
             assert_eq!(logs_in(&node, spelt, GOOD).await.ok_with(200)["user"]["id"], user["id"], "{spelt}");
         }
         let (sign_in, code) = asks("signIn", "ANN@example.org").await;
-        let by_code = says(&node, "auth.verifyOtp", json!({ "verificationId": sign_in, "code": code })).await.ok();
+        let by_code = node.says("auth.verifyOtp", json!({ "verificationId": sign_in, "code": code })).await.ok();
         assert_eq!((&by_code["user"]["id"], &by_code["isNewUser"]), (&user["id"], &json!(false)));
         // The address is somebody's now, however it is spelt.
         let (again, code) = asks("register", "ann@example.org").await;
@@ -117,7 +117,7 @@ stories! {
             ("auth.sendOtp", json!({ "phoneNumber": NUMBER, "locale": "german" })),
             ("auth.forgotPassword", json!({ "identifier": NUMBER, "locale": "de_DE" })),
         ] {
-            says(&node, command, data).await.is_refused_for(ErrorCode::RequestInvalid, "locale");
+            node.says(command, data).await.is_refused_for(ErrorCode::RequestInvalid, "locale");
         }
         let data = json!({ "email": "ann@example.org", "locale": "german" });
         ann.calls("auth.changeEmail", data).await.is_refused_for(ErrorCode::RequestInvalid, "locale");

@@ -232,6 +232,7 @@ async fn others_in_ones_life_are_kept(db: &Db) -> Outcome {
             owner_id: user(1),
             number_hash: vec![1; 32],
             listed: true,
+            listed_rev: 1,
             sealed_name: Some(vec![1]),
             first_at: at(1),
         }
@@ -240,7 +241,14 @@ async fn others_in_ones_life_are_kept(db: &Db) -> Outcome {
     keeps!(
         db,
         block,
-        block::Model { owner_id: user(1), user_id: user(2), removed: false, user_rev: 1, created_at: at(1) }
+        block::Model {
+            owner_id: user(1),
+            user_id: user(2),
+            removed: false,
+            user_rev: 1,
+            created_at: at(1),
+            changed_at: at(2)
+        }
     );
     assert_eq!(block::between(user(2), &[user(1), user(3)]).all(db.read()).await?.len(), 1);
     keeps!(
@@ -251,6 +259,8 @@ async fn others_in_ones_life_are_kept(db: &Db) -> Outcome {
             reporter_id: user(1),
             user_id: Some(user(2)),
             message_id: None,
+            message_rev: None,
+            message_text: None,
             reason: "spam".to_owned(),
             text: String::new(),
             created_at: at(1),

@@ -88,20 +88,7 @@ impl Leaving {
         let tries = Tries::new(db.clone(), clock.clone(), keys, &config.auth);
         let exports = Exports::new(db.clone(), clock.clone(), &config.exports, &links);
         let (grace, bell) = (config.auth.deletion_grace, Bell::default());
-        Leaving {
-            db,
-            clock,
-            conversations,
-            entries,
-            sessions,
-            grace,
-            number_key,
-            tries,
-            exports,
-            auth,
-            meters,
-            bell,
-        }
+        Leaving { db, clock, conversations, entries, sessions, grace, number_key, tries, exports, auth, meters, bell }
     }
 
     /// Makes copies and purges accounts. One task of each node; never ends.

@@ -258,6 +258,7 @@ async fn a_number_that_very_many_list_goes_out_of_their_books_in_portions() {
             owner_id: one.ids().user_id(),
             number_hash: number_hash.clone(),
             listed: true,
+            listed_rev: 0,
             sealed_name: None,
             first_at: one.clock.now(),
         };
