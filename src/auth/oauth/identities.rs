@@ -12,11 +12,11 @@ use actors::caller::Identity;
 use actors::protocol::command::{LinkAccount, UnlinkAccount};
 use actors::protocol::{ErrorCode, Fault, Outcome, view};
 use actors::retry::transact;
-use entities::{Timestamp, UserId, identity, password, user};
-use sea_orm::sea_query::LockType;
+use entities::{Timestamp, UserId, identity, password, second_factor, user};
+use sea_orm::sea_query::{Expr, LockType};
 use sea_orm::{
-    ActiveModelTrait, DatabaseTransaction, DbErr, EntityTrait, IntoActiveModel, ModelTrait, QuerySelect, Set,
-    TryInsertResult,
+    ColumnTrait, DatabaseTransaction, DbErr, EntityTrait, ExprTrait, IntoActiveModel, ModelTrait, QueryFilter,
+    QuerySelect, Set, TryInsertResult,
 };
 use serde_json::json;
 use std::net::IpAddr;
@@ -27,7 +27,7 @@ const NAME: usize = 100;
 /// How somebody came to the account that is theirs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Came {
-    /// They have come this way before.
+    /// To what was theirs before; nothing is new.
     Back,
     /// For the first time this way; the account was theirs.
     Linked,
@@ -60,6 +60,12 @@ impl Auth {
             }
             None => None,
         };
+        if let Some(user) = &held
+            && second_factor::guarding(user.id).one(transaction).await?.is_some()
+        {
+            // They may come in, if they show it. Only who has shown it may leave a way in behind (`link`).
+            return Ok((user.clone(), Came::Back));
+        }
         let id = held.as_ref().map_or_else(|| self.clock.user_id(), |user| user.id);
         if !insert(transaction, row(provider, who, id, now)).await? {
             let known = identity::by_subject(&who.issuer, &who.subject).one(transaction).await?;
@@ -68,32 +74,36 @@ impl Auth {
         }
         let (user, came) = match held {
             Some(user) => (user, Came::Linked),
-            None => (self.join(transaction, id, who, trusted).await?, Came::New),
+            None => self.join(transaction, id, who, trusted).await?,
         };
-        self.note(transaction, audit::Kind::IdentityLinked, provider, Linker { user: id, session: None, address })
+        self.note(transaction, audit::Kind::IdentityLinked, provider, Linker { user: user.id, session: None, address })
             .await?;
         Ok((user, came))
     }
 
-    /// A new account; with the e-mail address, if that is believed and nobody else has it.
+    /// A new account for an identity; with the e-mail address, if that is believed. Whoever was faster to have the address
+    /// is the same person: by another provider, or at another node.
     async fn join(
         &self,
         transaction: &DatabaseTransaction,
         id: UserId,
         who: &Who,
         trusted: Option<Address>,
-    ) -> Outcome<user::Model> {
+    ) -> Outcome<(user::Model, Came)> {
         let mut new = user::Model::new(id, self.clock.now());
         if let Some(name) = who.name.as_deref().map(str::trim).filter(|name| is_name(name)) {
             (new.display_name, new.name_key) = (name.to_owned(), name.to_lowercase());
         }
         (new.email, new.email_key) = trusted.map(|Address { spelt, key }| (spelt, key)).unzip();
-        if !accounts::make(transaction, &*self.clock, new.clone()).await? {
-            (new.email, new.email_key) = (None, None);
-            // Nothing is left of it that another could have.
-            accounts::make(transaction, &*self.clock, new.clone()).await?;
+        if accounts::make(transaction, &*self.clock, new.clone()).await? {
+            return Ok((new, Came::New));
         }
-        Ok(new)
+        let key = new.email_key.as_deref().unwrap_or_default();
+        let faster = user::by_email_key(key).one(transaction).await?.filter(|user| user.left_at.is_none());
+        let faster = faster.ok_or_else(|| Fault::new("an address that is taken is nobody's"))?;
+        let theirs = identity::ActiveModel { user_id: Set(faster.id), ..identity::ActiveModel::default() };
+        identity::Entity::update_many().set(theirs).filter(this(who)).exec(transaction).await?;
+        Ok((faster, Came::Linked))
     }
 
     /// Whoever was here before.
@@ -103,15 +113,22 @@ impl Auth {
         Arrival { provider, who, .. }: &Arrival,
         known: identity::Model,
     ) -> Outcome<user::Model> {
-        let user = user::by_id(known.user_id).one(transaction).await?.filter(|user| user.left_at.is_none());
+        // Before the identity, as `unlink` has them, so that no two wait for each other.
+        let user = user::by_id(known.user_id).lock(LockType::KeyShare).one(transaction).await?;
+        let user = user.filter(|user| user.left_at.is_none());
         let user = user.ok_or_else(|| invalid(&provider.name, "its account is gone"))?;
-        let mut used = known.into_active_model();
-        used.last_used_at = Set(self.clock.now());
-        // What our configuration calls the issuer may have changed; what the person has there too.
-        used.provider = Set(provider.name.clone());
-        used.email = Set(email(who).map(|address| address.spelt));
-        used.update(transaction).await?;
-        Ok(user)
+        let used = identity::ActiveModel {
+            last_used_at: Set(self.clock.now()),
+            // What our configuration calls the issuer may have changed; what the person has there too.
+            provider: Set(provider.name.clone()),
+            email: Set(email(who).map(|address| address.spelt)),
+            ..identity::ActiveModel::default()
+        };
+        let own = this(who).and(identity::COLUMN.user_id.eq(user.id));
+        match identity::Entity::update_many().set(used).filter(own).exec(transaction).await?.rows_affected {
+            0 => Err(invalid(&provider.name, "it was unlinked a moment ago")),
+            _ => Ok(user),
+        }
     }
 
     /// Links to an account who its owner is elsewhere, and tells them. Once more does nothing.
@@ -246,6 +263,11 @@ fn row(provider: &Provider, who: &Who, user: UserId, now: Timestamp) -> identity
         linked_at: now,
         last_used_at: now,
     }
+}
+
+/// The row of an identity.
+fn this(who: &Who) -> Expr {
+    identity::COLUMN.issuer.eq(who.issuer.as_str()).and(identity::COLUMN.subject.eq(who.subject.as_str()))
 }
 
 /// Makes an identity's row; tells whether it was not there yet.

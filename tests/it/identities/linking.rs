@@ -173,4 +173,30 @@ stories! {
         let listed = linked(&person(&node, &same)).await;
         assert_eq!(listed.iter().map(|one| one["provider"].as_str().unwrap()).collect::<Vec<_>>(), ["issuer", "other"]);
     }
+
+    async fn an_address_alone_leaves_no_way_into_an_account_with_a_second_factor(stage: Stage) {
+        let (issuer, other) = (Issuer::start().await, Issuer::start().await);
+        let sections = [("issuer", &issuer), ("other", &other)].map(|(name, issuer)| {
+            let mut section = issuer.section();
+            section.trust_email = true;
+            (name, section)
+        });
+        let node = node_with(&stage, sections).await;
+        let claims = json!({ "sub": "ann", "email": "ann@example.org", "email_verified": true });
+        let ann = person(&node, &signs_in(&node, &issuer, claims.clone()).await);
+        let authenticator = Authenticator::of(&ann.calls("auth.setup2fa", json!({})).await.ok());
+        ann.calls("auth.enable2fa", json!({ "code": authenticator.shows(&node, 0) })).await.ok();
+        let providers = async || {
+            let listed = linked(&ann).await;
+            listed.iter().map(|one| one["provider"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        // Whoever has the mailbox, and not the app, is asked for its code, and has nothing of the account after that.
+        let back = Browser::sets_out(&node, "other", "").await.signs_in_at(&other, claims).await;
+        let asked = exchanges(&node, &back["code"]).await.ok();
+        assert_eq!(asked["twoFactorRequired"], true);
+        assert_eq!(providers().await, ["issuer"]);
+        let shown = json!({ "challengeToken": asked["challengeToken"], "code": authenticator.shows(&node, 1) });
+        assert_eq!(node.says("auth.verify2fa", shown).await.ok()["user"]["id"], json!(ann.id));
+        assert_eq!(providers().await, ["issuer"], "whoever has shown both may link it by themselves");
+    }
 }

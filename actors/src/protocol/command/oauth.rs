@@ -160,7 +160,8 @@ command!(LinkAccount = "auth.linkAccount" -> view::LinkedAccount, ACCESS: Access
 pub struct LinkedAccounts {}
 command!(LinkedAccounts = "auth.linkedAccounts" -> view::Page<view::LinkedAccount>);
 
-/// Forgets who the caller is at a provider; refused if there were no way left to sign in.
+/// Forgets who the caller is at a provider; refused if there were no way left to sign in. An issuer whose verified
+/// addresses this node trusts opens the account again, as long as both have the same address.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UnlinkAccount {
