@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tokio::sync::{Notify, OnceCell, mpsc};
 use watched::Audiences;
+pub(crate) use watched::Shown;
 
 const SHARDS: usize = 64;
 
@@ -71,6 +72,8 @@ struct State {
     gap_known: bool,
     /// How somebody is shown to all who watch them here; `None` when nobody looked yet, or not to all alike.
     shown: Option<Status>,
+    /// How often that was told or set: what is looked up for long must not be said after what came meanwhile.
+    told: u64,
     /// Which threads listen, and how many sockets of each.
     hubs: SmallVec<[(u32, u32); 2]>,
 }
@@ -273,7 +276,8 @@ impl Entries {
                     self.forward(&state, &delivery);
                 }
             } else if matches!(topic, Topic::Presence(_)) {
-                (state.shown, state.gap_known) = (None, true);
+                state.says(None);
+                state.gap_known = true;
             }
             return;
         };

@@ -3,7 +3,7 @@
 
 use crate::clock::Clock;
 use crate::cluster::{Content, Delivery, Link, Topic};
-use crate::entry::Entries;
+use crate::entry::{Entries, Shown};
 use crate::hub::{Watch, Which};
 use crate::limits::Limits;
 use crate::presence::{Presences, acquaintance};
@@ -110,7 +110,7 @@ pub(crate) async fn show(
     settled: bool,
 ) -> Result<(), DbErr> {
     for page in users.chunks(PAGE) {
-        let before: Vec<(UserId, Option<Status>)> =
+        let before: Vec<(UserId, Shown)> =
             page.iter().filter_map(|user| Some((*user, entries.shows(*user)?))).collect();
         let watched: Vec<UserId> = before.iter().map(|(user, _)| *user).collect();
         if watched.is_empty() || entries.cluster().link() != Link::Up {
@@ -121,7 +121,7 @@ pub(crate) async fn show(
             let now = now.unwrap_or(Status::Offline);
             before != Some(now) && (settled || now != Status::Offline)
         };
-        let wrong = before.into_iter().zip(statuses).filter(|((_, before), now)| is_wrong(*before, *now));
+        let wrong = before.into_iter().zip(statuses).filter(|((_, before), now)| is_wrong(before.status, *now));
         let (wrong, statuses): (Vec<_>, Vec<_>) = wrong.unzip();
         let users: Vec<UserId> = wrong.iter().map(|(user, _)| *user).collect();
         for ((_, before), presence) in wrong.iter().zip(presences.describe(&users, statuses).await?) {

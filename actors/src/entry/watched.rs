@@ -73,36 +73,56 @@ impl Entries {
         let Some(entry) = self.find(topic) else { return };
         let mut state = entry.state.lock();
         match state.shown {
-            None if !state.gap_known => state.shown = Some(status),
+            None if !state.gap_known => state.says(Some(status)),
             Some(shown) if shown != status => {
-                (state.shown, state.gap_known) = (None, true);
+                state.says(None);
+                state.gap_known = true;
                 self.mend(topic);
             }
             _ => {}
         }
     }
 
-    /// How somebody is shown here; `None` when nobody watches, `Some(None)` when not to all alike.
-    pub(crate) fn shows(&self, user: UserId) -> Option<Option<Status>> {
-        self.find(Topic::Presence(user)).map(|entry| entry.state.lock().shown)
+    /// How somebody is shown here; `None` when nobody watches.
+    pub(crate) fn shows(&self, user: UserId) -> Option<Shown> {
+        let entry = self.find(Topic::Presence(user))?;
+        let state = entry.state.lock();
+        Some(Shown { status: state.shown, told: state.told })
     }
 
     /// Tells those who watch here how somebody is shown, unless they were told anything since it was `before`.
-    pub(crate) fn correct(&self, before: Option<Status>, presence: &Presence) {
+    pub(crate) fn correct(&self, before: Shown, presence: &Presence) {
         let Some(entry) = self.find(Topic::Presence(presence.user_id)) else { return };
         let mut state = entry.state.lock();
-        if state.shown == before && !self.is_behind(&state) {
-            (state.shown, state.gap_known) = (Some(presence.status), false);
+        if state.told == before.told && !self.is_behind(&state) {
+            state.says(Some(presence.status));
+            state.gap_known = false;
             self.forward(&state, &told(presence));
         }
     }
 }
 
+/// How somebody is shown, and how often that was told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shown {
+    /// `None` when not to all alike.
+    pub status: Option<Status>,
+    told: u64,
+}
+
 impl State {
+    /// Those who watch are told this from now on; nothing, if not all of them the same.
+    pub(super) fn says(&mut self, status: Option<Status>) {
+        self.shown = status;
+        self.told = self.told.wrapping_add(1);
+    }
+
     /// Whether a delivery tells of somebody what was not told yet. When they were seen last may be new.
     pub(super) fn is_news(&mut self, delivery: &Delivery) -> bool {
         let Some(status) = shown(&delivery.content) else { return true };
         self.gap_known = false;
-        self.shown.replace(status) != Some(status) || status == Status::Offline
+        let before = self.shown;
+        self.says(Some(status));
+        before != Some(status) || status == Status::Offline
     }
 }
