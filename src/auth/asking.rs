@@ -2,13 +2,15 @@
 //! Never the code itself (see `otp`), nor what it is good for afterwards.
 
 use super::contact::Contact;
+use super::login::owner;
 use super::otp::{Asking, Recipient};
 use crate::app::App;
 use crate::gateway::dispatch::Run;
 use actors::caller::Caller;
 use actors::protocol::command::{OtpChannel, OtpPurpose, SendOtp};
 use actors::protocol::{ErrorCode, Outcome, Refusal, view};
-use entities::{UserId, user};
+use entities::{Settings, UserId, user};
+use sea_orm::{ConnectionTrait, DbErr, QuerySelect};
 
 /// What a code is asked for: where to, for whom, and in which language, as its account says.
 struct Target {
@@ -26,6 +28,22 @@ pub fn asks_who(purpose: OtpPurpose) -> bool {
 /// The language that somebody has set; none if they never set anything.
 pub fn locale_of(account: &user::Model) -> Option<&str> {
     (account.settings_user_rev > 0).then_some(account.settings.locale.as_str())
+}
+
+/// The account that has a contact, as far as codes need to know it.
+pub struct Holder {
+    /// The language that they have set.
+    pub locale: Option<String>,
+}
+
+/// Whose a contact is. No more is read than that: to read a whole row takes a time that tells that there is one.
+///
+/// # Errors
+/// Those of the database.
+pub async fn holder(db: &impl ConnectionTrait, contact: &Contact) -> Result<Option<Holder>, DbErr> {
+    let columns = [user::Column::SettingsUserRev, user::Column::Settings];
+    let found = owner(contact).select_only().columns(columns).into_tuple::<(i64, Settings)>().one(db).await?;
+    Ok(found.map(|(user_rev, settings)| Holder { locale: (user_rev > 0).then_some(settings.locale) }))
 }
 
 /// The languages in which somebody is best written to, the dearest first and with commas between: what they say with
@@ -85,17 +103,12 @@ fn given(command: &SendOtp) -> Outcome<Contact> {
 /// does. Either way the rows are asked once, whatever they hold.
 async fn to_sign_in(app: &App, command: &SendOtp) -> Outcome<Target> {
     let contact = given(command)?;
-    let known = match &contact {
-        Contact::Phone(number) => user::by_phone(number),
-        Contact::Email(address) => user::by_email_key(&address.key),
-    };
-    let known = known.one(app.db.read()).await?;
+    let known = holder(app.db.read(), &contact).await?;
     let recipient = match &contact {
         Contact::Phone(_) => Recipient::Anybody,
         Contact::Email(_) => Recipient::owner(known.is_some()),
     };
-    let locale = known.as_ref().and_then(locale_of).map(str::to_owned);
-    Ok(Target { contact, recipient, user: None, locale })
+    Ok(Target { contact, recipient, user: None, locale: known.and_then(|holder| holder.locale) })
 }
 
 /// To what the account has: its number, or its e-mail address if that is asked for or all there is.

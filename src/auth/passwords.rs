@@ -1,7 +1,7 @@
 //! Setting a password: another one, a first one, or a new one for who has forgotten theirs.
 //! Never a sign-in: whoever has set a new one by a code signs in with it next.
 
-use super::asking::{languages, locale_of};
+use super::asking::{holder, languages};
 use super::delays::Key;
 use super::login::{Identifier, owner};
 use super::otp::{Asking, Passed, Recipient};
@@ -182,8 +182,9 @@ impl Run for ForgotPassword {
             let message = "must be a phone number with its +, or an e-mail address: codes go there";
             return Err(Refusal::invalid("identifier", message).into());
         };
-        let known = owner(&contact).one(app.db.read()).await?;
-        let languages = languages(self.locale.as_deref(), known.as_ref().and_then(locale_of), caller);
+        let known = holder(app.db.read(), &contact).await?;
+        let of_account = known.as_ref().and_then(|holder| holder.locale.as_deref());
+        let languages = languages(self.locale.as_deref(), of_account, caller);
         let asking = Asking {
             contact: &contact,
             recipient: Recipient::owner(known.is_some()),
