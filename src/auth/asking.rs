@@ -10,7 +10,8 @@ use actors::caller::Caller;
 use actors::protocol::command::{OtpChannel, OtpPurpose, SendOtp};
 use actors::protocol::{ErrorCode, Outcome, Refusal, view};
 use entities::{Settings, UserId, user};
-use sea_orm::{ConnectionTrait, DbErr, QuerySelect};
+use sea_orm::sea_query::{Expr, Query};
+use sea_orm::{ConnectionTrait, DbErr, QuerySelect, QueryTrait};
 
 /// What a code is asked for: where to, for whom, and in which language, as its account says.
 struct Target {
@@ -36,14 +37,18 @@ pub struct Holder {
     pub locale: Option<String>,
 }
 
-/// Whose a contact is. No more is read than that: to read a whole row takes a time that tells that there is one.
+/// Whose a contact is. No more is read than that, and a row is the answer also if it is nobody's: to read a whole one, or
+/// one at all, takes a time that tells that there is one.
 ///
 /// # Errors
 /// Those of the database.
 pub async fn holder(db: &impl ConnectionTrait, contact: &Contact) -> Result<Option<Holder>, DbErr> {
+    let of = |column| Expr::from(owner(contact).select_only().column(column).into_query());
     let columns = [user::Column::SettingsUserRev, user::Column::Settings];
-    let found = owner(contact).select_only().columns(columns).into_tuple::<(i64, Settings)>().one(db).await?;
-    Ok(found.map(|(user_rev, settings)| Holder { locale: (user_rev > 0).then_some(settings.locale) }))
+    let Some(row) = db.query_one(Query::select().exprs(columns.map(of))).await? else { return Ok(None) };
+    let Some(user_rev) = row.try_get_by_index::<Option<i64>>(0)? else { return Ok(None) };
+    let settings = row.try_get_by_index::<Option<Settings>>(1)?.filter(|_| user_rev > 0);
+    Ok(Some(Holder { locale: settings.map(|settings| settings.locale) }))
 }
 
 /// The languages in which somebody is best written to, the dearest first and with commas between: what they say with

@@ -25,10 +25,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use budget::{Budgets, Counted, Item};
 use carriage::{Parcel, carry, unattended};
 use entities::{Db, Timestamp, UserId, otp_verification, user};
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QuerySelect, Set};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait, Set};
 use std::sync::Arc;
 use std::time::Duration;
-use uuid::Uuid;
 
 /// The budgets look back a day; rows older than this tell nothing any more.
 const KEPT: Duration = Duration::from_secs(2 * 86_400);
@@ -195,13 +194,11 @@ impl Otp {
         .await
     }
 
-    /// Whether the owner of the contact has been where it is asked for, in as many questions as if nobody had it.
+    /// Whether the owner of the contact has been where it is asked for.
     async fn is_at_home(&self, asking: &Asking<'_>) -> Result<bool, DbErr> {
         let Some(address) = asking.address else { return Ok(false) };
-        // Its id alone: to read a whole row takes a time that tells that there is one.
-        let owner = login::owner(asking.contact).select_only().column(user::Column::Id);
-        let owner = owner.into_tuple::<UserId>().one(self.db.read()).await?;
-        sessions::is_known_place(self.db.read(), owner.unwrap_or(UserId::from_uuid(Uuid::nil())), address).await
+        let owner = login::owner(asking.contact).select_only().column(user::Column::Id).into_query();
+        sessions::is_known_place(self.db.read(), owner, address).await
     }
 
     /// What whoever waited hears of a code that was not sent. Where that is sure, and the carrier's fault, they may ask

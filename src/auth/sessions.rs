@@ -9,7 +9,8 @@ use actors::protocol::command::Device;
 use actors::protocol::{ErrorCode, Outcome};
 use entities::{Db, SessionId, Timestamp, UserId, session};
 use moka::sync::Cache;
-use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QuerySelect, Set};
+use sea_orm::sea_query::{Expr, Query};
+use sea_orm::{ColumnTrait, ConnectionTrait, DbErr, EntityTrait, ExprTrait, QueryFilter, QuerySelect, QueryTrait, Set};
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -215,16 +216,19 @@ pub async fn revoke_all(
 }
 
 /// Whether a session of the user was begun in this address's network: one that lives, or that they ended themselves. One
-/// that was ended because it may have been a stranger's makes no place known. As much work for whom nobody knows.
+/// that was ended because it may have been a stranger's makes no place known. `user` may be a question of its own, whose
+/// they are. As much work for whom nobody knows: a row is the answer either way, since one alone takes a time that tells.
 ///
 /// # Errors
 /// Those of the database.
-pub async fn is_known_place(db: &impl ConnectionTrait, user: UserId, address: IpAddr) -> Result<bool, DbErr> {
+pub async fn is_known_place(db: &impl ConnectionTrait, user: impl Into<Expr>, address: IpAddr) -> Result<bool, DbErr> {
     let columns = &session::COLUMN;
     let own = columns.revoked_at.is_null().or(columns.revoke_reason.eq(SIGNED_OUT));
-    let here = columns.user_id.eq(user).and(columns.network.eq(Network::of(address).to_string()));
-    let found = session::Entity::find().select_only().column(session::Column::Id).filter(here.and(own)).limit(1);
-    Ok(found.into_tuple::<SessionId>().one(db).await?.is_some())
+    let theirs = Expr::col((session::Entity, session::Column::UserId)).eq(user.into());
+    let here = theirs.and(columns.network.eq(Network::of(address).to_string()));
+    let found = session::Entity::find().select_only().column(session::Column::Id).filter(here.and(own)).into_query();
+    let row = db.query_one(Query::select().expr(Expr::exists(found))).await?;
+    row.map_or(Ok(false), |row| row.try_get_by_index(0))
 }
 
 #[cfg(test)]

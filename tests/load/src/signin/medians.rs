@@ -20,13 +20,18 @@ pub const PASSWORD: &str = "four lamps over Trondheim";
 
 /// Registers somebody with a password and a username, at an address that is then known.
 pub async fn register(client: &mut Client, server: &Server, index: usize, username: &str) -> Result<()> {
-    let asked = json!({ "phoneNumber": number(index), "purpose": "register" });
-    let sent = client.post("/auth/send-otp", address(index), &asked).await?.ok()?;
+    let sent = ask_to_register(client, index).await?;
     let id = sent["verificationId"].as_str().context("no verification")?;
     let codes = codes(server.log())?;
     let code = codes.get(id).context("a code that was not printed")?;
     let body = json!({ "verificationId": id, "code": code, "password": PASSWORD, "username": username });
     client.post("/auth/register", address(index), &body).await?.ok().map(drop)
+}
+
+/// Has a code sent to register with; tells of which verification.
+async fn ask_to_register(client: &mut Client, index: usize) -> Result<Value> {
+    let asked = json!({ "phoneNumber": number(index), "purpose": "register" });
+    client.post("/auth/send-otp", address(index), &asked).await?.ok()
 }
 
 /// A question about somebody, by index and name.
@@ -41,6 +46,8 @@ pub async fn measure(bench: &Bench, data: &Path) -> Result<Vec<Row>> {
     let mut client = Client::open(server.addr).await?;
     for at in 0..ACCOUNTS {
         register(&mut client, &server, KNOWN + at, &format!("known_{at}")).await?;
+        // Nobody has been sent as many codes today: their number, which the budgets count, is not what is measured.
+        ask_to_register(&mut client, UNKNOWN + at).await?;
     }
     let rounds = if bench.quick() { 1 } else { 12 };
     let wrong = "a password that is nobodys";
